@@ -1,0 +1,34 @@
+# make venv    the virtual environment .venv with 9pfs in it
+# make serve   share a directory (DIR=…, default: a new one below /tmp) and print how to mount it
+# make test    everything this machine can run, and a plain word about what it could not
+# make check   lint, format, types and the quick tests: what to run while working
+
+PYTHON ?= python3
+DIR ?=
+ARGS ?=
+
+.PHONY: venv serve test check bench
+
+venv: .venv/installed
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ninepfs needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+serve: venv
+	@dir='$(DIR)'; if [ -z "$$dir" ]; then dir=$$(mktemp -d); echo "hello from 9pfs" > "$$dir/hello"; fi; \
+	exec .venv/bin/9pfs serve "$$dir" $(ARGS)
+
+test: venv
+	@tests/run
+
+check: venv
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/pytest -q -m 'not slow and not guests'
+
+bench: venv
+	.venv/bin/python -m benchmarks $(ARGS)

@@ -1,0 +1,85 @@
+#!/bin/bash
+# The first process of a guest (see uml.py). Its root is the machine's own / through hostfs, read-only.
+#
+# Words of the kernel command line:
+#   ninepfs.name=NAME          host name of the guest (9P clients send it with their locks)
+#   ninepfs.control=DIR        directory of the host that both sides write to, mounted on /run/control
+#   ninepfs.scripts=DIR        the directory of this file, mounted on /run/guests
+#   ninepfs.address=A/BITS     address of the network interface, if there is one
+#   ninepfs.gateway=A          the way to the server
+#
+# It then runs whatever the host puts into the control directory: N.run is executed by bash, its output goes to N.out and
+# its exit status to N.status, for N = 1, 2, 3 ... Several may run at once. The file "off" ends the guest.
+
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp/home TMPDIR=/tmp LC_ALL=C.UTF-8
+
+mount -n -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev 2>/dev/null || true
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+for directory in /dev/shm /tmp /run /mnt; do
+    mount -t tmpfs -o mode=1777 tmpfs $directory
+done
+ln -sf /proc/self/fd /dev/fd
+ln -sf /proc/self/fd/0 /dev/stdin
+ln -sf /proc/self/fd/1 /dev/stdout
+ln -sf /proc/self/fd/2 /dev/stderr
+mkdir -p /run/control /run/guests /tmp/home
+
+for word in $(</proc/cmdline); do
+    case $word in
+        ninepfs.name=*) echo "${word#*=}" >/proc/sys/kernel/hostname ;;
+        ninepfs.control=*) mount -t hostfs -o "${word#*=}" none /run/control ;;
+        ninepfs.scripts=*) mount -t hostfs -o "ro,${word#*=}" none /run/guests ;;
+        ninepfs.address=*)
+            ip link set lo up
+            ip address add "${word#*=}" dev vec0
+            ip link set vec0 up
+            ;;
+        ninepfs.gateway=*) ip route add default via "${word#*=}" ;;
+    esac
+done
+
+cd /run/control || exit
+mkfifo /run/idle
+exec {idle}<>/run/idle
+
+run() {
+    bash "$1.run" </dev/null >"$1.out" 2>&1
+    local status=$?
+    echo "guest: command $1 ended with status $status"
+    echo $status >"$1.new"
+    mv "$1.new" "$1.status"
+}
+
+# Shows on the console what every process waits for; useful when one of them hangs.
+show_processes() {
+    local process
+    sync &
+    for process in /proc/[0-9]*; do
+        echo "guest: process ${process##*/}: $(tr '\0' ' ' <"$process/cmdline" | cut -c1-120): $(cat "$process/wchan" 2>/dev/null)"
+    done
+    echo t >/proc/sysrq-trigger
+}
+
+echo "guest: ready"
+echo ready >ready
+number=1
+while [ ! -e off ]; do
+    if [ -e $number.run ]; then
+        run $number &
+        number=$((number + 1))
+        continue
+    fi
+    if [ -e show ]; then
+        rm show
+        show_processes
+    fi
+    read -r -t 0.02 -u $idle
+done
+
+echo "guest: off"
+umount -a -t 9p
+echo o >/proc/sysrq-trigger
+sleep 10

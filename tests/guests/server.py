@@ -1,0 +1,110 @@
+"""A 9P server inside a test network, on a directory of the host."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .uml import GuestError, Mount, Network, Process, wait_until
+
+# Placeholders: {address}, {port}, {share}, {model}. Another server may be tried by putting its command line into this variable.
+COMMAND_VARIABLE = "NINEPFS_GUEST_SERVER"
+OUR_COMMAND = shlex.join([str(Path(sys.executable).parent / "9pfs"), "serve", "{share}"]) + (
+    " --listen tcp://{address}:{port} --security-model {model}"
+)
+LISTENING = "0A"  # a state in /proc/net/tcp
+
+
+def server_command() -> str:
+    """The command line of the server under test, with placeholders."""
+    return os.environ.get(COMMAND_VARIABLE) or OUR_COMMAND
+
+
+def is_ours() -> bool:
+    """Whether our own server is under test, not another one for comparison."""
+    return server_command() == OUR_COMMAND
+
+
+class Server:
+    """A server process; it listens on the network's server address while the context is entered."""
+
+    def __init__(self, network: Network, share: Path, *, user: int | None = None, port: int = 5640) -> None:
+        """A server for this directory, as root or as this (numeric) user without any privilege."""
+        self.network = network
+        self.share = share
+        self.user = user
+        self.port = port
+        self.log = Path()
+        self._process: Process | None = None
+
+    def __enter__(self) -> Self:
+        handle, name = tempfile.mkstemp(prefix="ninepfs-server-", suffix=".log")
+        os.close(handle)
+        self.log = Path(name)
+        self._process = Process(self.network.command(self._command_line()), self.log)
+        if not wait_until(lambda: self._listens() or not self.alive, 20) or not self.alive:
+            text = self.read_log()
+            self.__exit__(None, None, None)
+            raise GuestError(f"the server does not listen: {shlex.join(self._command_line())}\n{text}")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process:
+            self._process.terminate()
+        self.log.unlink(missing_ok=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.status is None
+
+    @property
+    def pid(self) -> int:
+        """The id of the server process."""
+        assert self._process
+        return self._process.pid
+
+    def read_log(self) -> str:
+        """What the server has printed."""
+        return self.log.read_text(errors="backslashreplace")
+
+    def stop(self, timeout: float = 10.0) -> int | None:
+        """Ask the server to end (SIGTERM); returns its exit status, or None when it had to be killed."""
+        assert self._process
+        return self._process.terminate(timeout)
+
+    def mount(self, **changes: str | int | tuple[str, ...]) -> Mount:
+        """What a guest mounts to reach this server."""
+        options = (f"port={self.port}", f"aname={self.share}")
+        extra = changes.pop("options", ())
+        assert isinstance(extra, tuple)
+        return Mount(self.network.server_address, options=options + extra, **changes)  # type: ignore[arg-type]
+
+    def _command_line(self) -> list[str]:
+        places = {
+            "address": self.network.server_address,
+            "port": str(self.port),
+            "share": str(self.share),
+            "model": "passthrough" if self.user is None else "none",  # without privilege, chown cannot succeed
+        }
+        words = [word.format_map(places) for word in shlex.split(server_command())]
+        if self.user is None:
+            return words
+        identity = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+        return ["setpriv", *identity, "--no-new-privs", "--", *words]
+
+    def _listens(self) -> bool:
+        """Whether somebody listens on our port in the server's namespace; asking the kernel disturbs nobody."""
+        try:
+            lines = Path(f"/proc/{self.pid}/net/tcp").read_text().splitlines()[1:]
+        except OSError:
+            return False
+        sockets = [line.split()[1:4] for line in lines]
+        return any(local.endswith(f":{self.port:04X}") and state == LISTENING for local, _, state in sockets)
