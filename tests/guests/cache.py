@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """This machine lacks something that a guest needs; the message says what."""
 
 
@@ -46,19 +46,23 @@ def package_version(package: str) -> str | None:
 
 
 def need_packages(packages: Sequence[str], purpose: str) -> None:
-    """Install the Debian packages that are missing, when we are root; raise Unavailable when that is impossible."""
+    """Install the Debian packages that are missing; UnavailableError when that fails or we are not root."""
     missing = [package for package in packages if package_version(package) is None]
     if not missing:
         return
     names = " ".join(missing)
     if os.geteuid() != 0:
-        raise Unavailable(f"{purpose} needs Debian packages that are not installed: apt-get install {names}")
+        raise UnavailableError(f"{purpose} needs Debian packages that are not installed: apt-get install {names}")
     environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
     for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *missing]):
         try:
             done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
         except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-            raise Unavailable(f"{purpose} needs the Debian packages {names}, but {command[0]} failed: {error}") from error
+            raise UnavailableError(
+                f"{purpose} needs the Debian packages {names}, but {command[0]} failed: {error}"
+            ) from error
         if done.returncode:
             tail = "\n".join(done.stderr.splitlines()[-5:])
-            raise Unavailable(f"{purpose} needs the Debian packages {names}; {' '.join(command[:2])} failed:\n{tail}")
+            raise UnavailableError(
+                f"{purpose} needs the Debian packages {names}; {' '.join(command[:2])} failed:\n{tail}"
+            )

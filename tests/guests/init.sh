@@ -53,14 +53,16 @@ run() {
     mv "$1.new" "$1.status"
 }
 
-# Shows on the console what every process waits for; useful when one of them hangs.
+# Shows all processes on the console, with their state (D: waits for the server or a disk); starts none for it.
 show_processes() {
-    local process
-    sync &
+    local process words state
     for process in /proc/[0-9]*; do
-        echo "guest: process ${process##*/}: $(tr '\0' ' ' <"$process/cmdline" | cut -c1-120): $(cat "$process/wchan" 2>/dev/null)"
-    done
-    echo t >/proc/sysrq-trigger
+        words=() state=
+        mapfile -d '' -t words <"$process/cmdline"
+        [ ${#words[@]} -gt 0 ] || continue # a thread of the kernel
+        while IFS=$'\t' read -r key value; do [ "$key" != State: ] || state=$value; done <"$process/status"
+        echo "guest: process ${process##*/}, state $state: ${words[*]:0:20}"
+    done 2>/dev/null
 }
 
 echo "guest: ready"
@@ -73,8 +75,8 @@ while [ ! -e off ]; do
         continue
     fi
     if [ -e show ]; then
-        rm show
         show_processes
+        rm show
     fi
     read -r -t 0.02 -u $idle
 done

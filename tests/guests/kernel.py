@@ -28,7 +28,7 @@ BUILD_LIMIT = 3600.0  # seconds
 def kernel() -> Path:
     """The path of the guest kernel; the first call on a machine builds it, which takes some minutes."""
     if platform.machine() != "x86_64":
-        raise cache.Unavailable(f"User-mode Linux runs on x86_64 only, this machine is {platform.machine()}")
+        raise cache.UnavailableError(f"User-mode Linux runs on x86_64 only, this machine is {platform.machine()}")
     found = _cached()
     if found:
         return found
@@ -39,7 +39,7 @@ def kernel() -> Path:
         cache.need_packages(PACKAGES, "building the guest kernel")
         version = cache.package_version(SOURCE_PACKAGE)
         if version is None:
-            raise cache.Unavailable(f"the Debian package {SOURCE_PACKAGE} is not installed")
+            raise cache.UnavailableError(f"the Debian package {SOURCE_PACKAGE} is not installed")
         return _build(_target(version))
 
 
@@ -89,10 +89,10 @@ def _run(command: list[str], where: Path, log_path: Path, log: int) -> None:
             check=False,
         )
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
-        raise cache.Unavailable(f"building the guest kernel: {error}") from error
+        raise cache.UnavailableError(f"building the guest kernel: {error}") from error
     if done.returncode:
         tail = "\n".join(log_path.read_text(errors="replace").splitlines()[-20:])
-        raise cache.Unavailable(f"building the guest kernel: {command[0]} {command[-1]} failed:\n{tail}")
+        raise cache.UnavailableError(f"building the guest kernel: {command[0]} {command[-1]} failed:\n{tail}")
 
 
 def _check_configuration(path: Path) -> None:
@@ -100,11 +100,11 @@ def _check_configuration(path: Path) -> None:
     wishes = {line for line in FRAGMENT.read_text().splitlines() if line.startswith("CONFIG_")}
     missing = wishes.difference(path.read_text().splitlines())
     if missing:
-        raise cache.Unavailable(f"the kernel configuration lost {', '.join(sorted(missing))}")
+        raise cache.UnavailableError(f"the kernel configuration lost {', '.join(sorted(missing))}")
 
 
 if __name__ == "__main__":
     try:
         print(kernel())
-    except cache.Unavailable as error:
+    except cache.UnavailableError as error:
         sys.exit(str(error))

@@ -12,8 +12,10 @@ from typing import Self
 
 from .uml import GuestError, Mount, Network, Process, wait_until
 
-# Placeholders: {address}, {port}, {share}, {model}. Another server may be tried by putting its command line into this variable.
+# Another server may be tried by putting its command line into this variable.
+# Placeholders: {address}, {port}, {share}, {model}.
 COMMAND_VARIABLE = "NINEPFS_GUEST_SERVER"
+OPTIONS_VARIABLE = "NINEPFS_GUEST_OPTIONS"  # mount options that such a server needs
 OUR_COMMAND = shlex.join([str(Path(sys.executable).parent / "9pfs"), "serve", "{share}"]) + (
     " --listen tcp://{address}:{port} --security-model {model}"
 )
@@ -28,6 +30,34 @@ def server_command() -> str:
 def is_ours() -> bool:
     """Whether our own server is under test, not another one for comparison."""
     return server_command() == OUR_COMMAND
+
+
+def as_user(user: int, words: list[str]) -> list[str]:
+    """The command line that runs this command as a user without any privilege, and lets it die with us.
+
+    The interpreter may be below a directory that only root may enter, such as root's home. Then this directory is
+    covered, in a mount namespace of the command's own, by one that has nothing but the interpreter in it.
+    """
+    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs", "--pdeathsig=KILL"]
+    command = ["setpriv", *ids, "--", *words]
+    project = str(Path(__file__).resolve().parents[2])
+    needed = [path for path in sorted({sys.base_prefix, sys.prefix, project}) if _closed_parent(path)]
+    if not needed:
+        return command
+    lines = ["set -e", "umask 022", "mount -t tmpfs none /mnt"]
+    for number, path in enumerate(needed):
+        lines += [f"mkdir /mnt/{number}", f"mount --bind {shlex.quote(path)} /mnt/{number}"]
+    lines += [
+        f"mount -t tmpfs -o mode=755 none {shlex.quote(str(parent))}" for parent in {*map(_closed_parent, needed)}
+    ]
+    for number, path in enumerate(needed):
+        lines += [f"mkdir -p {shlex.quote(path)}", f"mount --bind /mnt/{number} {shlex.quote(path)}"]
+    return ["unshare", "--mount", "sh", "-c", "\n".join([*lines, 'exec "$@"']), "sh", *command]
+
+
+def _closed_parent(path: str) -> Path | None:
+    """The topmost directory above that others may not enter."""
+    return next((parent for parent in reversed(Path(path).parents) if not parent.stat().st_mode & 0o001), None)
 
 
 class Server:
@@ -82,7 +112,8 @@ class Server:
 
     def mount(self, **changes: str | int | tuple[str, ...]) -> Mount:
         """What a guest mounts to reach this server."""
-        options = (f"port={self.port}", f"aname={self.share}")
+        options: tuple[str, ...] = (f"port={self.port}", f"aname={self.share}")
+        options += tuple(filter(None, os.environ.get(OPTIONS_VARIABLE, "").split(",")))
         extra = changes.pop("options", ())
         assert isinstance(extra, tuple)
         return Mount(self.network.server_address, options=options + extra, **changes)  # type: ignore[arg-type]
@@ -95,10 +126,7 @@ class Server:
             "model": "passthrough" if self.user is None else "none",  # without privilege, chown cannot succeed
         }
         words = [word.format_map(places) for word in shlex.split(server_command())]
-        if self.user is None:
-            return words
-        identity = [f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
-        return ["setpriv", *identity, "--no-new-privs", "--", *words]
+        return words if self.user is None else as_user(self.user, words)
 
     def _listens(self) -> bool:
         """Whether somebody listens on our port in the server's namespace; asking the kernel disturbs nobody."""

@@ -1,7 +1,7 @@
 """Real Linux 9P clients: User-mode Linux guests that run on the machine's own files.
 
-A guest boots in about a second. Its root directory is the host's ``/``, read-only, so every tool of the machine is there;
-``/tmp``, ``/run`` and ``/mnt`` are its own. Scripts are run in it one after the other, or at the same time::
+A guest boots in about two seconds. Its root directory is the host's ``/``, read-only, so every tool of the machine is
+there; ``/tmp``, ``/run`` and ``/mnt`` are its own. Scripts are run in it one after the other, or at the same time::
 
     with Network() as network, Server(network, share) as server, Guest(network) as guest:
         directory = guest.mount(server.mount(cache="mmap"))
@@ -41,14 +41,14 @@ class GuestError(AssertionError):
 
 
 def require() -> None:
-    """Raise Unavailable when this machine cannot run guests at all."""
+    """Raise UnavailableError when this machine cannot run guests at all."""
     if os.geteuid() != 0:
-        raise cache.Unavailable("guests need root (for a network namespace and a tap device)")
+        raise cache.UnavailableError("guests need root (for a network namespace and a tap device)")
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
-        raise cache.Unavailable("guests need /dev/net/tun")
+        raise cache.UnavailableError("guests need /dev/net/tun")
     for tool, package in (("ip", "iproute2"), ("stdbuf", "coreutils"), ("setpriv", "util-linux"), ("mount", "mount")):
         if shutil.which(tool) is None:
-            raise cache.Unavailable(f"guests need the command {tool} (Debian package {package})")
+            raise cache.UnavailableError(f"guests need the command {tool} (Debian package {package})")
 
 
 def wait_until(condition: Callable[[], bool], timeout: float, interval: float = 0.01) -> bool:
@@ -115,7 +115,7 @@ class Network:
 def _ip(*arguments: str) -> str:
     done = subprocess.run(["ip", *arguments], capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
-        raise cache.Unavailable(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
+        raise cache.UnavailableError(f"ip {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
 
 
@@ -125,7 +125,7 @@ def _remove_orphans() -> None:
         name = line.split()[0]
         parts = name.split("-")
         if len(parts) == 3 and parts[0] == "ninepfs" and parts[1].isdigit() and not Path("/proc", parts[1]).exists():
-            with contextlib.suppress(cache.Unavailable):  # another test run was faster
+            with contextlib.suppress(cache.UnavailableError):  # another test run was faster
                 _ip("netns", "delete", name)
 
 
@@ -219,7 +219,10 @@ class Command:
         return not self._file("status").exists()
 
     def wait(self, timeout: float = 60.0, *, check: bool = True) -> Result:
-        """Wait for its end. A guest that dies or a script that takes too long is a GuestError; so is, with check, a failure."""
+        """Wait for its end.
+
+        A guest that dies or a script that takes too long is a GuestError; so is, with check, a failure.
+        """
         if not self._guest.wait_until(lambda: not self.running, timeout):
             self._guest.show_processes()
             raise self._guest.error(f"the script did not end in {timeout:.0f} s:\n{self.script}\n{self._output()}")
@@ -229,6 +232,23 @@ class Command:
                 f"the script ended with status {result.status}:\n{self.script}\n{result.output}", console=False
             )
         return result
+
+    def hear(self, word: str, timeout: float = 30.0) -> str:
+        """Wait until the script tells this word; returns the text that came with it."""
+        path = self._guest.control / f"guest-{word}"
+        if not self._guest.wait_until(lambda: path.exists() or not self.running, timeout):
+            self._guest.show_processes()
+            raise self._guest.error(f"the script did not tell {word!r} in {timeout:.0f} s:\n{self.script}")
+        if not path.exists():
+            result = self.wait(check=False)
+            raise self._guest.error(
+                f"the script ended with status {result.status} and did not tell {word!r}:\n"
+                f"{self.script}\n{result.output}",
+                console=False,
+            )
+        text = path.read_text().rstrip("\n")
+        path.unlink()
+        return text
 
     def _file(self, kind: str) -> Path:
         return self._guest.control / f"{self._number}.{kind}"
@@ -247,7 +267,7 @@ class Guest:
         network: Network | None = None,
         *,
         virtio_sockets: Sequence[Path] = (),
-        memory: str = "256M",
+        memory: str = "384M",
         kernel_words: Sequence[str] = (),
         environment: dict[str, str] | None = None,
     ) -> None:
@@ -360,21 +380,13 @@ class Guest:
         self.run(f"mkdir {directory} && {mount.command(directory)}", 30)
         return directory
 
-    # --- meeting points of a script and the test (the other halves are in exercise/meet.sh and exercise/meet.py)
+    # A meeting point of a script and the test: see Command.hear, and tell and hear in exercise/common.py.
 
     def tell(self, word: str, text: str = "") -> None:
         """Let a script that waits for this word go on."""
         new = self.control / f"host-{word}.new"
         new.write_text(text)
         new.rename(self.control / f"host-{word}")
-
-    def hear(self, word: str, timeout: float = 30.0) -> str:
-        """Wait until a script tells this word; returns the text that came with it."""
-        path = self.control / f"guest-{word}"
-        if not self.wait_until(path.exists, timeout):
-            self.show_processes()
-            raise self.error(f"the guest did not tell {word!r} in {timeout:.0f} s")
-        return path.read_text().rstrip("\n")
 
     # --- trouble
 
@@ -391,10 +403,9 @@ class Guest:
         return self.control / "console.log"
 
     def show_processes(self) -> None:
-        """Let the guest print on the console what each of its processes waits for."""
+        """Let the guest print on the console which processes it has."""
         (self.control / "show").touch()
         wait_until(lambda: not (self.control / "show").exists(), 5)
-        time.sleep(0.5)
 
     def error(self, message: str, *, console: bool = True) -> GuestError:
         """The exception for a failure in this guest."""

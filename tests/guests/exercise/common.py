@@ -18,12 +18,13 @@ DIRECTORY = Path(os.environ["DIR"])
 CONTROL = Path(os.environ.get("CONTROL", "/run/control"))
 CACHE = os.environ.get("CACHE", "local")
 SERVER_ROOT = os.environ.get("SERVER_ROOT", "yes") == "yes"
+STARTED = time.monotonic()
 WRITABLE_MMAP = CACHE != "none"
 
 
 def step(text: str) -> None:
     """Say what comes now."""
-    print("-", text, flush=True)
+    print(f"- {(time.monotonic() - STARTED) * 1000:5.0f} ms: {text}", flush=True)
 
 
 def skip(reason: str) -> NoReturn:
@@ -101,4 +102,6 @@ def hear(word: str, timeout: float = 60.0) -> str:
         if time.monotonic() > deadline:
             raise AssertionError(f"the host did not tell {word!r}")
         time.sleep(0.02)
-    return path.read_text()
+    text = path.read_text()
+    path.unlink()
+    return text

@@ -3,12 +3,8 @@
 command -v git >/dev/null || { echo "git is not installed"; exit 77; }
 . "$(dirname "$0")/common.sh"
 export GIT_CONFIG_GLOBAL=$scratch/gitconfig GIT_CONFIG_NOSYSTEM=1 GIT_PAGER=cat
-git config --global user.name "A guest"
-git config --global user.email guest@example.org
-git config --global safe.directory '*'
-git config --global init.defaultBranch main
-git config --global core.fsync all
-git config --global gc.auto 0
+printf '[user]\nname = A guest\nemail = guest@example.org\n[safe]\ndirectory = *\n[init]\ndefaultBranch = main\n[gc]\nauto = 0\n' \
+    >"$GIT_CONFIG_GLOBAL"
 
 step "init, add, commit"
 git init -q repository
@@ -25,12 +21,10 @@ git mv library/email library/mail
 rm library/xml/__init__.py
 equal "changed files" 3 "$(git status --porcelain | grep -vc '^R')"
 git commit -qam "changes"
-git diff --stat HEAD~1 >/dev/null
 equal "status" "" "$(git status --porcelain)"
 
 step "branches and merge"
 git checkout -q -b side HEAD~1
-equal "restored" "" "$(git status --porcelain)"
 [ -d library/email ] || fail "checkout did not bring the directory back"
 echo side >side; git add side; git commit -qm side
 git checkout -q main

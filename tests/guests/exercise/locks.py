@@ -65,6 +65,7 @@ def test_flock_waits(path: str) -> None:
     ready = os.pipe()
 
     def wait() -> None:
+        os.close(fd)  # inherited: it would keep the lock
         other = os.open(path, os.O_RDWR)
         os.write(ready[1], b"x")
         fcntl.flock(other, fcntl.LOCK_EX)
@@ -155,8 +156,8 @@ def test_counter(path: str) -> None:
             fcntl.lockf(fd, fcntl.LOCK_UN)
 
     reap(*[child(add) for _ in range(4)])
-    with open("counter", "rb") as stream:
-        equal("the sum", b"100", stream.read())
+    with open("counter", "rb") as result:
+        equal("the sum", b"100", result.read())
 
 
 def test_death(path: str) -> None:

@@ -81,7 +81,7 @@ def test_write() -> None:
     equal("grown", bytes(2 * PAGE) + b"grow" + bytes(2 * PAGE - 4), read_file("grown"))
 
     step("write() is seen by a mapping")
-    with open("file", "r+b", buffering=0) as stream, mmap.mmap(stream.fileno(), 0) as area:
+    with open("file", "r+b") as stream, mmap.mmap(stream.fileno(), 0) as area:
         os.pwrite(stream.fileno(), b"written", PAGE)
         equal("mapping", b"written", area[PAGE : PAGE + 7])
 

@@ -100,7 +100,8 @@ def test_deep() -> None:
     os.chdir("renamed")
     for number in range(1, DEPTH):
         os.chdir(name % number)
-    equal("walked down again", b"DEEP down", open("bottom", "rb").read())
+    with open("bottom", "rb") as stream:
+        equal("walked down again", b"DEEP down", stream.read())
     with refused(errno.ENAMETOOLONG, errno.ENOENT):
         os.stat("x/" * 3000)
     os.unlink("bottom")

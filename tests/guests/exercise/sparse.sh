@@ -17,7 +17,10 @@ dd if="$scratch/data" of=big bs=64k seek=$((size - 1048576)) oflag=seek_bytes co
 printf 'beyond' | dd of=big bs=1M seek=$size oflag=seek_bytes conv=notrunc,fsync status=none
 equal "size" $((size + 6)) "$(stat -c %s big)"
 blocks=$(stat -c %b big)
-[ "$blocks" -ge 4096 ] || fail "too few blocks: $blocks"
+case $CACHE in
+    loose | fscache) ;; # the guest keeps its own idea of the blocks
+    *) [ "$blocks" -ge 4096 ] || fail "too few blocks: $blocks" ;;
+esac
 [ "$blocks" -lt 20000 ] || fail "the holes take space: $blocks blocks"
 
 step "md5 of parts"

@@ -1,0 +1,26 @@
+"""``9pfs cat``: what is in files."""
+
+from __future__ import annotations
+
+import click
+
+from ninepfs.cli.remote import Remote
+from ninepfs.client import Tree
+
+
+@click.command()
+@click.argument("urls", metavar="URL/PATH...", nargs=-1, required=True)
+def command(urls: tuple[str, ...]) -> None:
+    """Write files of a 9P server to standard output.
+
+    URL is the address of a server, for example tcp://127.0.0.1:5640/etc/motd or unix:///run/x.sock/etc/motd;
+    ?aname=NAME at its end chooses one of several exports.
+    """
+    with Remote("cat") as remote:
+
+        def cat(tree: Tree, path: str, url: str) -> None:
+            with tree.open(path) as file:
+                for chunk in file.chunks():
+                    remote.output.write(chunk)
+
+        remote.run(urls, cat)

@@ -1,0 +1,108 @@
+"""What the client commands share: sessions with the servers that URLs name, plain messages, safe output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import BinaryIO, NoReturn, Self
+
+import click
+
+from ninepfs.address import Address, AddressError, Target, split_target
+from ninepfs.client import Client, Tree
+from ninepfs.wire import ProtocolError
+
+
+class Remote:
+    """Runs one command: does something with each URL, goes on after failures, and remembers that there were some.
+
+    Args:
+        name: of the command, for messages.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.output: BinaryIO = click.get_binary_stream("stdout")
+        self.to_terminal = self.output.isatty()
+        self._name = name
+        self._failed = False
+        self._clients: dict[tuple[Address, str], Client] = {}
+
+    def run(self, urls: tuple[str, ...], action: Callable[[Tree, str, str], None]) -> NoReturn:
+        """Calls ``action(tree, path, url)`` for each URL, then ends the program.
+
+        The exit status is 0, or 1 if something failed.
+
+        Raises:
+            click.UsageError: a URL is none; then nothing was done.
+        """
+        try:
+            targets = [split_target(url) for url in urls]
+        except AddressError as error:
+            raise click.UsageError(str(error)) from None
+        try:
+            for url, target in zip(urls, targets, strict=True):
+                self._run_one(url, target, action)
+            self.output.flush()
+        except BrokenPipeError:
+            # Whoever read the output has seen enough. What is still buffered goes nowhere, also at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            self._failed = True
+        sys.exit(int(self._failed))
+
+    def _run_one(self, url: str, target: Target, action: Callable[[Tree, str, str], None]) -> None:
+        try:
+            tree = self._tree(target)
+        except (OSError, ProtocolError) as error:
+            self.fail(f"cannot connect to {target.address}: {reason(error)}")
+            return
+        try:
+            action(tree, target.path, url)
+        except BrokenPipeError:
+            raise
+        except (OSError, ProtocolError) as error:
+            self.fail(f"{url}: {reason(error)}")
+
+    def _tree(self, target: Target) -> Tree:
+        key = (target.address, target.aname or "")
+        client = self._clients.get(key)
+        if client is None or client.connection.closed:
+            client = self._clients[key] = Client.connect(target.address, aname=key[1])
+        return client.root
+
+    def fail(self, text: str) -> None:
+        """Says what went wrong, on standard error; the command goes on and exits with status 1."""
+        self._failed = True
+        click.echo(f"9pfs {self._name}: {printable(os.fsencode(text)).decode()}", err=True)
+
+    def shown(self, name: bytes) -> bytes:
+        """A name as it goes to the output: as it is, but to a terminal only what cannot control it."""
+        return printable(name) if self.to_terminal else name
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for client in self._clients.values():
+            client.close()
+
+
+def printable(name: bytes) -> bytes:
+    """``name`` with ``\\xNN`` in place of what is not a printable character: a server chooses its names."""
+    text = name.decode(errors="surrogateescape")
+    if text.isprintable():
+        return name
+    return b"".join(_shown(character) for character in text)
+
+
+def _shown(character: str) -> bytes:
+    raw = character.encode(errors="surrogateescape")
+    return raw if character.isprintable() else b"".join(b"\\x%02x" % byte for byte in raw)
+
+
+def reason(error: Exception) -> str:
+    """What an error says, without its number and file name."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)

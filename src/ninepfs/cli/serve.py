@@ -1,0 +1,147 @@
+"""``9pfs serve``: share directories."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+
+import click
+
+from ninepfs.address import Address, AddressError, FdAddress, TcpAddress, UnixAddress, VsockAddress, parse_address
+from ninepfs.drivers import LocalDriver
+from ninepfs.drivers.local import MODELS
+from ninepfs.server import Export, Limits, Server
+from ninepfs.transports.stream import Listener, ListenError
+from ninepfs.wire.constants import DEFAULT_MSIZE, MAX_MSIZE, MIN_MSIZE
+
+_DEFAULT = "tcp://127.0.0.1:5640"
+
+
+@click.command()
+@click.argument("exports", metavar="[ANAME=]PATH...", nargs=-1, required=True)
+@click.option("--listen", "-l", "urls", metavar="URL", multiple=True,
+              help="Where to listen: tcp://HOST:PORT, unix:///PATH, vsock://:PORT, fd://N. May be repeated. "
+                   f"Default: {_DEFAULT}, or the sockets that systemd passes.")  # fmt: skip
+@click.option("--security-model", "-s", type=click.Choice(sorted(MODELS)), default=None,
+              help="Whose files are on the host: 'passthrough' keeps the client's owners (needs root); 'none' lets "
+                   "them belong to the server. Default: passthrough as root, none otherwise.")  # fmt: skip
+@click.option("--readonly", "-r", is_flag=True, help="Refuse every change.")
+@click.option("--msize", metavar="BYTES", type=click.IntRange(MIN_MSIZE, MAX_MSIZE), default=DEFAULT_MSIZE,
+              show_default=True, help="Largest message to agree to.")  # fmt: skip
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning",
+              show_default=True, help="What to log, to standard error.")  # fmt: skip
+def command(
+    exports: tuple[str, ...],
+    urls: tuple[str, ...],
+    security_model: str | None,
+    readonly: bool,
+    msize: int,
+    log_level: str,
+) -> None:
+    """Share directories over 9P.
+
+    Several directories are told apart by name: 9pfs serve home=/home music=/srv/music; a client chooses one with the
+    mount option aname. A single one needs no name.
+    """
+    logging.basicConfig(level=log_level.upper(), format="9pfs: %(levelname)s: %(message)s", stream=sys.stderr)
+    model = security_model or ("passthrough" if os.geteuid() == 0 else "none")
+    _raise_descriptor_limit()
+    os.umask(0)  # modes come from clients, who have applied their own
+    server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize))
+    listeners: list[Listener] = []
+    try:
+        for address in _addresses(urls):
+            listeners.append(Listener(server, address))  # noqa: PERF401  # those before the one that fails are stopped
+    except ListenError as failure:
+        for listener in listeners:
+            listener.stop()
+        raise click.UsageError(f"{failure}.") from None
+    # The interpreter hands over between threads every 5 ms by default, which is too seldom for the watchdog when a
+    # driver computes.
+    sys.setswitchinterval(0.001)
+    gc.collect()
+    gc.freeze()
+    signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    for listener in listeners:
+        listener.start()
+        for line in _instructions(listener, server):
+            click.echo(line)
+    signal.sigwait(signals)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # a second one ends the process at once
+    for listener in listeners:
+        listener.stop()
+    if not server.stop(timeout=20):
+        logging.getLogger("ninepfs").warning("some requests did not finish in 20 seconds and are given up")
+    sys.stdout.flush()
+    os._exit(0)  # threads that hang in a system call would keep the interpreter from ending
+
+
+def _export(text: str, model: str, readonly: bool) -> Export:
+    name, separator, path = text.partition("=")
+    if not separator or "/" in name:
+        name, path = "", text
+    try:
+        driver = LocalDriver(path, model)
+    except FileNotFoundError:
+        raise click.UsageError(f"there is no directory {path!r}.") from None
+    except NotADirectoryError:
+        raise click.UsageError(f"{path!r} is not a directory; only directories can be shared.") from None
+    except OSError as failure:
+        raise click.UsageError(f"cannot share {path!r}: {failure.strerror}.") from None
+    return Export(driver, name, readonly=readonly)
+
+
+def _addresses(urls: tuple[str, ...]) -> list[Address]:
+    if not urls:
+        passed = _passed_by_systemd()
+        return [FdAddress(fd) for fd in passed] or [parse_address(_DEFAULT)]
+    try:
+        return [parse_address(url) for url in urls]
+    except AddressError as failure:
+        raise click.UsageError(str(failure)) from None
+
+
+def _passed_by_systemd() -> list[int]:
+    """The sockets of socket activation (sd_listen_fds(3)): LISTEN_FDS descriptors from 3 on, if LISTEN_PID is us."""
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    count = os.environ.get("LISTEN_FDS", "")
+    return list(range(3, 3 + int(count))) if count.isdigit() else []
+
+
+def _raise_descriptor_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20), hard))
+        except (OSError, ValueError):
+            pass
+
+
+def _instructions(listener: Listener, server: Server) -> list[str]:
+    """How to mount what the listener shares: for each export the exact command."""
+    where, options = _mount(listener.address, server.limits.msize)
+    lines = [f"serving on {listener.address}"]
+    for export in server.exports:
+        chosen = f",aname={export.name}" if len(server.exports) > 1 else ""
+        lines.append(f"  mount -t 9p -o {options}{chosen} {where} /mnt")
+    return lines
+
+
+def _mount(address: Address, msize: int) -> tuple[str, str]:
+    msize = min(msize, 1 << 20)  # Linux takes no more on these transports
+    common = f"version=9p2000.L,msize={msize}"
+    match address:
+        case TcpAddress(host, port):
+            return host, f"trans=tcp,port={port},{common}"
+        case UnixAddress(path):
+            return os.path.abspath(path), f"trans=unix,{common}"
+        case VsockAddress():
+            return "share", f"trans=fd,rfdno=N,wfdno=N,{common}"
+        case FdAddress():
+            return "share", f"trans=fd,rfdno=N,wfdno=N,{common}"

@@ -1,0 +1,370 @@
+"""A connection to a server: messages out, replies in, each with its tag. It knows no fids and no files."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import time
+from collections import deque
+from types import TracebackType
+from typing import Self, TypeVar, cast
+
+from ninepfs.address import Address, FdAddress, TcpAddress, UnixAddress, parse_address
+from ninepfs.client.errors import ServerClosedError, error_of
+from ninepfs.wire import (
+    HEADER,
+    MESSAGES,
+    NUMBERS,
+    Buffer,
+    Dialect,
+    Message,
+    ProtocolError,
+    describe,
+    pack,
+    unpack,
+)
+from ninepfs.wire.constants import DEFAULT_MSIZE, HEADER_SIZE, NOTAG
+from ninepfs.wire.messages import Rerror, Rlerror, Tversion
+
+_VSOCK_CID_LOCAL = 1
+_INPUT_SIZE = 1 << 16
+_RERROR, _RLERROR = NUMBERS[Rerror], NUMBERS[Rlerror]
+
+ReplyT = TypeVar("ReplyT", bound=Message)
+
+
+def connect_socket(address: Address | str, timeout: float | None = None) -> socket.socket:
+    """A blocking socket that is connected to ``address``.
+
+    Args:
+        address: an address or its URL. ``fd://N`` is duplicated: the descriptor itself stays open.
+        timeout: seconds that connecting may take, None for as long as the system tries.
+
+    Raises:
+        AddressError: the URL is not an address.
+        OSError: there is no connection.
+    """
+    address = parse_address(address) if isinstance(address, str) else address
+    if isinstance(address, FdAddress):
+        sock = socket.socket(fileno=os.dup(address.fd))
+    elif isinstance(address, TcpAddress):
+        sock = socket.create_connection((address.host, address.port), timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    else:
+        unix = isinstance(address, UnixAddress)
+        sock = socket.socket(socket.AF_UNIX if unix else socket.AF_VSOCK, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            if isinstance(address, UnixAddress):
+                sock.connect(address.path)
+            else:
+                sock.connect((_VSOCK_CID_LOCAL if address.cid is None else address.cid, address.port))
+        except BaseException:
+            sock.close()
+            raise
+    sock.settimeout(None)
+    return sock
+
+
+class Connection:
+    """One socket to a server: frames messages, gives out tags and keeps replies until they are asked for.
+
+    Requests may be sent one after another without waiting (:meth:`send`); the server may answer them in any order.
+    A connection belongs to one thread. An exception that interrupts a wait (Ctrl-C, a timeout) leaves it usable.
+
+    Args:
+        sock: a connected stream socket. The connection owns it from now on and closes it.
+        msize: largest message in bytes, of either direction.
+        dialect: what the messages mean. Tversion decides both anew, see :meth:`negotiated`.
+    """
+
+    def __init__(self, sock: socket.socket, *, msize: int = DEFAULT_MSIZE, dialect: Dialect = Dialect.BASE) -> None:
+        self.socket = sock
+        self.msize = msize
+        self.dialect = dialect
+        self.busy = False
+        """Whether a message is being sent or awaited right now: true inside signal handlers and finalizers only."""
+        self._sent: dict[int, int] = {}  # tag -> number of the request
+        self._abandoned: set[int] = set()
+        self._replies: dict[int, Message] = {}
+        self._unexpected: deque[tuple[int, Message]] = deque()
+        self._next_tag = 0
+        self._why_closed: str | None = None
+        self._input = memoryview(bytearray(_INPUT_SIZE))
+        self._start = self._end = 0  # of what is in _input
+        self._large: memoryview | None = None  # a message too large for _input, and how much of it is there
+        self._filled = 0
+
+    # --- sending --------------------------------------------------------------------------------------------------
+
+    def send(self, message: Message, tag: int | None = None) -> int:
+        """Sends a request and returns its tag, without waiting for the reply.
+
+        If the server does not read because its replies are not read either, replies are taken in meanwhile.
+
+        Args:
+            message: a T-message of the session's dialect.
+            tag: which tag to use, None for a free one. A tag that is in use is sent all the same.
+
+        Raises:
+            ProtocolError: the message cannot be put into bytes, or is larger than msize.
+            ServerClosedError: there is no connection any more.
+        """
+        if tag is None:
+            tag = NOTAG if isinstance(message, Tversion) else self._free_tag()
+        data = pack(message, tag, self.dialect)
+        if len(data) > self.msize:
+            raise ProtocolError(f"{type(message).__name__} takes {len(data)} bytes, but msize is {self.msize}")
+        self._check_open()
+        self.busy = True
+        try:
+            self._send_all(memoryview(data))
+        finally:
+            self.busy = False
+        self._sent[tag] = NUMBERS[type(message)]
+        return tag
+
+    def send_raw(self, data: Buffer) -> None:
+        """Sends bytes as they are, for tests of servers; replies come out of :meth:`receive`.
+
+        Raises:
+            ServerClosedError: there is no connection any more.
+        """
+        self._check_open()
+        try:
+            self.socket.sendall(data)
+        except ConnectionError as error:
+            raise self._closed(_by_server(error)) from error
+
+    def _free_tag(self) -> int:
+        if len(self._sent) >= NOTAG:
+            raise OSError(errno.EBUSY, "all tags of the connection are in use")
+        tag = self._next_tag
+        while tag in self._sent:
+            tag = (tag + 1) % NOTAG
+        self._next_tag = (tag + 1) % NOTAG
+        return tag
+
+    def _send_all(self, data: memoryview) -> None:
+        try:
+            while data:
+                try:
+                    data = data[self.socket.send(data, socket.MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    self._wait_to_send()
+        except ConnectionError as error:
+            raise self._closed(_by_server(error)) from error
+        except BaseException:
+            # Half of a request is out: nothing that follows would be understood.
+            self._closed("a request was interrupted while it was being sent")
+            raise
+
+    def _wait_to_send(self) -> None:
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN | select.POLLOUT)
+        for _, events in poll.poll():
+            if events & select.POLLIN and not events & select.POLLOUT:
+                self._store(self._next_message(None))
+
+    # --- receiving ------------------------------------------------------------------------------------------------
+
+    def receive(self, timeout: float | None = None) -> tuple[int, Message]:
+        """The next reply and its tag: one that was stored, else the next that arrives, whatever it answers.
+
+        Args:
+            timeout: seconds to wait for it, None for as long as it takes.
+
+        Raises:
+            ProtocolError: what arrived is not a reply of the session's dialect.
+            ServerClosedError: there is no connection any more.
+            TimeoutError: nothing arrived in time. What arrived in part is kept.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._replies and not self._unexpected:
+            self._store(self._receive_message(deadline))
+        if not self._replies:
+            return self._unexpected.popleft()
+        tag = next(iter(self._replies))
+        del self._sent[tag]
+        return tag, self._replies.pop(tag)
+
+    def wait(self, tag: int) -> Message:
+        """The reply to the request with this tag, error replies included; replies to others are stored meanwhile.
+
+        Raises:
+            ProtocolError: what arrived is not a reply, or answers nothing that was asked. The connection is closed.
+            ServerClosedError: there is no connection any more.
+        """
+        if tag not in self._sent:
+            raise ValueError(f"no request with tag {tag} is waiting for its reply")
+        while tag not in self._replies:
+            self._store(self._receive_message(None))
+            if self._unexpected:
+                other, message = self._unexpected.popleft()
+                raise self._broken(f"the server answered a request that was not sent: tag {other}, {describe(message)}")
+        request = self._sent.pop(tag)
+        reply = self._replies.pop(tag)
+        if NUMBERS[type(reply)] not in (request + 1, _RERROR, _RLERROR):
+            raise self._broken(f"the server answered {MESSAGES[request][0].__name__} with {describe(reply)}")
+        return reply
+
+    def call(self, message: Message, expected: type[ReplyT], tag: int | None = None) -> ReplyT:
+        """Sends a request and waits for its reply, which is of the type ``expected``.
+
+        Raises:
+            OSError: the server answered with an error.
+            ProtocolError: the reply is not one, or answers something else. The connection is closed.
+            ServerClosedError: there is no connection any more.
+        """
+        return self.result(self.send(message, tag), expected)
+
+    def result(self, tag: int, expected: type[ReplyT]) -> ReplyT:
+        """Like :meth:`call`, for a request that was sent before."""
+        try:
+            reply = self.wait(tag)
+        except BaseException:
+            self.abandon(tag)
+            raise
+        error = error_of(reply)
+        if error is not None:
+            raise error
+        return cast(ReplyT, reply)
+
+    def abandon(self, tag: int) -> None:
+        """Drops the reply to this request when it arrives; until then the tag stays in use."""
+        if self._replies.pop(tag, None) is not None:
+            del self._sent[tag]
+        elif tag in self._sent:
+            self._abandoned.add(tag)
+
+    def flushed(self, oldtag: int) -> None:
+        """Notes that the server confirmed a flush: no reply to ``oldtag`` can come any more, and it may be reused.
+
+        A reply that came before is still there for :meth:`wait` and :meth:`receive`.
+        """
+        if oldtag not in self._replies:
+            self._sent.pop(oldtag, None)
+            self._abandoned.discard(oldtag)
+
+    def negotiated(self, msize: int, dialect: Dialect) -> None:
+        """Begins a new session, as after Rversion: with this msize and dialect, and nothing in flight."""
+        self.msize = msize
+        self.dialect = dialect
+        self._sent.clear()
+        self._abandoned.clear()
+        self._replies.clear()
+        self._unexpected.clear()
+
+    def _store(self, raw: memoryview) -> None:
+        """Puts a message where those who wait look for it."""
+        try:
+            tag, message = unpack(raw, self._dialect_of(raw[4]))
+            if not type(message).__name__.startswith("R"):
+                raise ProtocolError(f"the server sent a request: {describe(message)}")
+        except ProtocolError as error:
+            raise self._broken(str(error)) from error
+        if tag in self._abandoned:
+            self._abandoned.discard(tag)
+            del self._sent[tag]
+        elif tag in self._sent and tag not in self._replies:
+            self._replies[tag] = message
+        else:
+            self._unexpected.append((tag, message))
+
+    def _dialect_of(self, number: int) -> Dialect:
+        # Some servers refuse a Tversion with the error of the dialect they prefer.
+        if number == _RLERROR:
+            return Dialect.L
+        if number == _RERROR and self.dialect is Dialect.L:
+            return Dialect.BASE
+        return self.dialect
+
+    def _receive_message(self, deadline: float | None) -> memoryview:
+        self._check_open()
+        self.busy = True
+        try:
+            return self._next_message(deadline)
+        finally:
+            self.busy = False
+
+    def _next_message(self, deadline: float | None) -> memoryview:
+        """The next whole message. When this is interrupted, the next call goes on from there."""
+        while self._large is None:
+            there = self._end - self._start
+            if there >= HEADER_SIZE:
+                size = HEADER.unpack_from(self._input, self._start)[0]
+                if not HEADER_SIZE <= size <= self.msize:
+                    raise self._broken(f"the server sent a message of {size} bytes, but msize is {self.msize}")
+                if size <= there:
+                    message = memoryview(bytes(self._input[self._start : self._start + size]))
+                    self._start += size
+                    return message
+                if size > _INPUT_SIZE // 2:
+                    # It goes straight into memory of its own, which the caller may keep.
+                    self._large = memoryview(bytearray(size))
+                    self._large[:there] = self._input[self._start : self._end]
+                    self._filled = there
+                    self._start = self._end = 0
+                    break
+            if self._start:
+                self._input[:there] = bytes(self._input[self._start : self._end])
+                self._start, self._end = 0, there
+            self._end += self._receive_into(self._input[self._end :], deadline)
+        while self._filled < len(self._large):
+            self._filled += self._receive_into(self._large[self._filled :], deadline)
+        message, self._large = self._large.toreadonly(), None
+        return message
+
+    def _receive_into(self, room: memoryview, deadline: float | None) -> int:
+        if deadline is not None:
+            poll = select.poll()
+            poll.register(self.socket, select.POLLIN)
+            if not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
+                raise TimeoutError(errno.ETIMEDOUT, "the server did not answer in time")
+        try:
+            count = self.socket.recv_into(room)
+        except ConnectionError as error:
+            raise self._closed(_by_server(error)) from error
+        if not count:
+            midway = " in the middle of a message" if self._end > self._start or self._large is not None else ""
+            raise self._closed(f"the server closed the connection{midway}")
+        return count
+
+    # --- the end --------------------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is no connection any more."""
+        return self._why_closed is not None
+
+    def close(self) -> None:
+        """Closes the socket. The server forgets all fids of the connection then."""
+        self._closed("the connection is closed")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_open(self) -> None:
+        if self._why_closed is not None:
+            raise ServerClosedError(self._why_closed)
+
+    def _closed(self, why: str) -> ServerClosedError:
+        if self._why_closed is None:
+            self._why_closed = why
+            self.socket.close()
+        return ServerClosedError(why)
+
+    def _broken(self, why: str) -> ProtocolError:
+        self._closed(f"the connection was closed because {why}")
+        return ProtocolError(why)
+
+
+def _by_server(error: OSError) -> str:
+    return f"the server closed the connection ({error.strerror})"

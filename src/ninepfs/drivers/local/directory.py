@@ -1,0 +1,73 @@
+"""Reading an open directory: getdents64(2) with the host's own cookies."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+import threading
+
+from ninepfs.drivers.base import Entry
+from ninepfs.drivers.local import host
+from ninepfs.drivers.local.descriptor import Descriptor
+
+_DIRENT = struct.Struct("=QqHB")
+"""struct linux_dirent64 before its name: d_ino, d_off, d_reclen, d_type."""
+
+_LARGEST_RECORD = 280
+_CHUNK = 65536
+"""Most bytes asked of the kernel at once: some 2000 entries of ordinary names."""
+
+
+class _Buffer(threading.local):
+    """Each thread's place for the kernel's records."""
+
+    def __init__(self) -> None:
+        self.memory = ctypes.create_string_buffer(_CHUNK)
+        self.view = memoryview(self.memory).cast("B")
+
+
+_buffer = _Buffer()
+
+
+class Listing:
+    """The entries of an open directory, from any cookie that was ever handed out.
+
+    Cookies are the host's d_off: they stay valid while entries come and go, as far as the file system promises.
+    Nothing is kept between calls but the position, so a million entries take no more memory than ten.
+    """
+
+    def __init__(self, fd: Descriptor, root_ino: int | None) -> None:
+        self._fd = fd
+        self._root_ino = root_ino
+        """Set for the root of the export, whose ``..`` is itself: the real one is not the client's business."""
+        self._lock = threading.Lock()
+        self._position = 0
+
+    def after(self, cookie: int, room: int) -> list[Entry]:
+        """Entries that follow ``cookie``: at least one unless there are none, about as many as ``room`` bytes take."""
+        # A record of the kernel is at most 9/8 as large as the entry in a reply (27 against 24 bytes and the name).
+        size = max(_LARGEST_RECORD, min(room * 8 // 9, _CHUNK))
+        buffer = _buffer
+        with self._lock:
+            if cookie != self._position:
+                os.lseek(self._fd, cookie, os.SEEK_SET)
+            size = host.getdents(self._fd, buffer.memory, size)
+            entries = self._parse(buffer.view[:size].tobytes())
+            self._position = entries[-1][3] if entries else cookie
+        return entries
+
+    def _parse(self, data: bytes) -> list[Entry]:
+        entries: list[Entry] = []
+        add = entries.append
+        unpack = _DIRENT.unpack_from
+        find = data.index
+        at, end = 0, len(data)
+        while at < end:
+            ino, cookie, length, kind = unpack(data, at)
+            add((data[at + 19 : find(0, at + 19)], kind, ino, cookie))
+            at += length
+        if self._root_ino is not None:
+            root = self._root_ino
+            entries = [(name, kind, root if name == b".." else ino, at) for name, kind, ino, at in entries]
+        return entries

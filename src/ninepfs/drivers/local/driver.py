@@ -1,0 +1,380 @@
+"""The local driver: a directory of the host, with QEMU's security models."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Sequence
+from weakref import ref
+
+from ninepfs.drivers.base import LEAVE, Attributes, Changes, Driver, Entry, HostLock, Identity, Statfs, User
+from ninepfs.drivers.local import host
+from ninepfs.drivers.local.descriptor import Descriptor
+from ninepfs.drivers.local.directory import Listing
+from ninepfs.drivers.local.locks import FileLock
+from ninepfs.drivers.local.models import MODELS, SecurityModel
+from ninepfs.drivers.local.tree import Handle, Node, Tree
+from ninepfs.wire.constants import GetattrMask, LFlag, SetattrMask
+
+_DIR, _REG, _LNK = stat.S_IFDIR, stat.S_IFREG, stat.S_IFLNK
+
+_FLAGS = {
+    LFlag.EXCL: os.O_EXCL,
+    LFlag.TRUNC: os.O_TRUNC,
+    LFlag.APPEND: os.O_APPEND,
+    LFlag.DSYNC: os.O_DSYNC,
+    LFlag.DIRECTORY: os.O_DIRECTORY,
+    LFlag.NOATIME: os.O_NOATIME,
+    LFlag.SYNC: os.O_SYNC,
+}
+"""What of a client's flags reaches the host. Not: CREATE (a message of its own), NOCTTY and CLOEXEC (always on),
+NOFOLLOW (the object is already found), FASYNC, NONBLOCK and LARGEFILE (no meaning here), DIRECT (a reply has no
+alignment)."""
+
+_KNOWN = LFlag.ACCMODE | functools.reduce(lambda a, b: a | b, _FLAGS)
+
+
+@functools.lru_cache(1024)
+def _host_flags(flags: int) -> int:
+    result = flags & LFlag.ACCMODE | os.O_CLOEXEC | os.O_NOCTTY
+    for flag, bit in _FLAGS.items():
+        if flags & flag:
+            result |= bit
+    return result
+
+
+def _version(fields: tuple[int, ...]) -> int:
+    """A 32-bit number that changes with size or time of modification, and is never 0 ("do not cache" for Linux)."""
+    return (fields[15] * 0x9E3779B1 ^ fields[16] * 0x85EBCA6B ^ fields[7] * 0xC2B2AE35) & 0xFFFFFFFF or 1
+
+
+def _identity(fields: tuple[int, ...]) -> Identity:
+    return Identity(fields[5], fields[6], _version(fields), fields[19] << 32 | fields[20])
+
+
+class LocalDriver(Driver[Node, Handle]):
+    """Shares a directory of the host.
+
+    Args:
+        path: the directory.
+        security_model: a name of :data:`~ninepfs.drivers.local.models.MODELS`.
+        cache: how many directories keep a descriptor; by default a quarter of what the process may open.
+
+    Raises:
+        OSError: there is no such directory, or it cannot be opened.
+        ValueError: no such security model.
+    """
+
+    def __init__(
+        self, path: str | bytes | os.PathLike[str], security_model: str = "passthrough", cache: int | None = None
+    ) -> None:
+        if security_model not in MODELS:
+            raise ValueError(f"no security model {security_model!r}; there are {', '.join(MODELS)}")
+        self.model: SecurityModel = MODELS[security_model]()
+        if cache is None:
+            cache = max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 4))
+        self.tree = Tree(path, cache, pins=cache)
+        self._filesystems: dict[int, int] = {}
+
+    # --- the tree
+
+    def attach(self, user: User) -> Node:
+        return self.tree.root
+
+    def identity(self, node: Node) -> Identity:
+        return _identity(self.tree.stat(node))
+
+    def lookup(self, node: Node, name: bytes) -> tuple[Node, Identity]:
+        # One system call per walked component. What Tree.directory and Tree.child do is written out here: walking is
+        # what clients do most, and the two calls are a tenth of its cost.
+        node.used = True
+        fd = node.fd
+        if fd is None:
+            fd = self.tree.directory(node)
+        elif node.format != _DIR:
+            raise host.error(errno.ENOTDIR)
+        fields = host.statx_at(fd, name)
+        ino = fields[6]
+        children = node.children
+        live = children.get(name) if children is not None else None
+        if live is None or live.ino != ino or live.birth != fields[11] << 30 | fields[12]:
+            live = self.tree.child(node, name, fields)
+        return live, _identity(fields)
+
+    def parent(self, node: Node) -> Node:
+        return node.parent or node
+
+    def locate(self, node: Node) -> tuple[Node, bytes]:
+        if node.parent is None:
+            raise host.error(errno.EBUSY)
+        self.tree.stat(node)  # so that a name that now belongs to another object is not acted on
+        if node.lost:
+            raise host.error(errno.ESTALE)
+        return node.parent, node.name
+
+    # --- attributes
+
+    def getattr(self, node: Node, handle: Handle | None, mask: int) -> Attributes:
+        fields = self.tree.stat(node) if handle is None else host.statx_fd(handle.fd)
+        (
+            has, blksize, nlink, uid, gid, mode, _ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns,
+            mtime, mtime_ns, rdev_major, rdev_minor, *_device,
+        ) = fields  # fmt: skip
+        valid = 0x7FF
+        if has & host.STATX_BTIME:
+            valid |= GetattrMask.BTIME
+        gen = 0
+        if mask & GetattrMask.GEN:
+            generation = self._generation(node, handle, fields)
+            if generation is not None:
+                gen = generation
+                valid |= GetattrMask.GEN
+        rdev = os.makedev(rdev_major, rdev_minor) if rdev_major or rdev_minor else 0
+        return Attributes(
+            valid, _identity(fields), mode, uid, gid, nlink, rdev, size, blksize, blocks, atime, atime_ns, mtime,
+            mtime_ns, ctime, ctime_ns, btime, btime_ns, gen, 0,
+        )  # fmt: skip
+
+    def _generation(self, node: Node, handle: Handle | None, fields: tuple[int, ...]) -> int | None:
+        device = fields[19] << 32 | fields[20]
+        filesystem = self._filesystems.get(device)
+        if filesystem in host.GENERATION_FILESYSTEMS or filesystem is None:
+            try:
+                fd = handle.fd if handle is not None else self.tree.grip(node)
+                if filesystem is None:
+                    filesystem = self._filesystems[device] = host.fstatfs(fd)[0]
+                return host.generation(fd, filesystem)
+            except OSError:
+                return None
+        return None
+
+    def setattr(self, node: Node, handle: Handle | None, changes: Changes) -> None:
+        fd = handle.fd if handle is not None else self.tree.grip(node)
+        valid = changes.valid
+        if valid & SetattrMask.MODE:
+            if node.format == _LNK:
+                raise host.error(errno.EOPNOTSUPP)
+            os.chmod(fd.path, changes.mode & 0o7777)
+        if valid & (SetattrMask.ATIME | SetattrMask.MTIME):
+            host.utimens(
+                fd.path,
+                _time(valid & SetattrMask.ATIME, valid & SetattrMask.ATIME_SET, changes.atime_sec, changes.atime_nsec),
+                _time(valid & SetattrMask.MTIME, valid & SetattrMask.MTIME_SET, changes.mtime_sec, changes.mtime_nsec),
+            )
+        if valid & (SetattrMask.UID | SetattrMask.GID) or valid & 0x7F == SetattrMask.CTIME:
+            uid = changes.uid if valid & SetattrMask.UID else LEAVE
+            gid = changes.gid if valid & SetattrMask.GID else LEAVE
+            host.chown_fd(fd, uid, gid)
+        if valid & SetattrMask.SIZE:
+            self._truncate(node, handle, fd, changes.size)
+
+    @staticmethod
+    def _truncate(node: Node, handle: Handle | None, fd: Descriptor, size: int) -> None:
+        if node.format != _REG:
+            raise host.error(errno.EISDIR if node.format == _DIR else errno.EINVAL)
+        if size >= 1 << 63:
+            raise host.error(errno.EFBIG)
+        if handle is not None:
+            try:
+                os.ftruncate(handle.fd, size)
+                return
+            except OSError as failure:
+                if failure.errno != errno.EINVAL:  # the handle is not for writing
+                    raise
+        os.truncate(fd.path, size)
+
+    def readlink(self, node: Node) -> bytes:
+        if node.format != _LNK:
+            raise host.error(errno.EINVAL)
+        return os.readlink(b"", dir_fd=self.tree.grip(node))
+
+    def statfs(self, node: Node) -> Statfs:
+        return Statfs(*host.fstatfs(self.tree.grip(node)))
+
+    # --- open files
+
+    def open(self, node: Node, flags: int) -> tuple[Handle, Identity]:
+        format_ = node.format
+        if format_ == _DIR:
+            if flags & LFlag.ACCMODE:
+                raise host.error(errno.EISDIR)
+            flags = LFlag.DIRECTORY | flags & LFlag.NOATIME
+        elif format_ == _LNK:
+            raise host.error(errno.ELOOP)
+        elif format_ != _REG:
+            # Opening a fifo may hang, opening a device may act; both belong to the client's kernel.
+            raise host.error(errno.ENXIO)
+        # The object is found and checked without opening it (O_PATH), and only then opened through that descriptor:
+        # whatever is put in its place meanwhile is never opened.
+        object_ = self.tree.grip(node)
+        fd = self._reopen(object_, _host_flags(flags & (_KNOWN & ~LFlag.EXCL)))
+        handle = Handle(fd)
+        if format_ == _DIR:
+            handle.listing = Listing(fd, node.ino if node.parent is None else None)
+        node.opened = (ref(handle), *[opened for opened in node.opened if opened() is not None])
+        return handle, _identity(host.statx_fd(fd))
+
+    @staticmethod
+    def _reopen(fd: Descriptor, flags: int) -> Descriptor:
+        path = fd.path
+        try:
+            return Descriptor(os.open(path, flags))
+        except PermissionError:
+            if not flags & os.O_NOATIME:
+                raise
+            return Descriptor(os.open(path, flags & ~os.O_NOATIME))  # only the owner may ask for that
+
+    def create(
+        self, node: Node, name: bytes, flags: int, mode: int, uid: int, gid: int
+    ) -> tuple[Node, Handle, Identity]:
+        directory = self.tree.directory(node)
+        # Always exclusively: without O_EXCL the kernel would open what is there, be it a device.
+        wanted = _host_flags(flags & (_KNOWN & ~(LFlag.DIRECTORY | LFlag.TRUNC))) | os.O_CREAT | os.O_EXCL
+        try:
+            fd = Descriptor(os.open(name, wanted | os.O_NOFOLLOW, mode & 0o7777, dir_fd=directory))
+        except FileExistsError:
+            if flags & LFlag.EXCL:
+                raise
+            child, _ = self.lookup(node, name)
+            handle, identity = self.open(child, flags)
+            return child, handle, identity
+        fields = host.statx_fd(fd)
+        try:
+            if self.model.adopt(fd, fields, mode, uid, gid):
+                fields = host.statx_fd(fd)
+        except OSError:
+            self._undo(directory, name, directory=False)
+            raise
+        child = self.tree.child(node, name, fields)
+        handle = Handle(fd)
+        child.opened = (ref(handle),)
+        return child, handle, _identity(fields)
+
+    def read(self, handle: Handle, buffers: Sequence[memoryview], offset: int) -> int:
+        if handle.listing is not None:
+            raise host.error(errno.EISDIR)
+        return os.preadv(handle.fd, buffers, offset)
+
+    def write(self, handle: Handle, buffers: Sequence[memoryview], offset: int) -> int:
+        if len(buffers) == 1:
+            return os.pwrite(handle.fd, buffers[0], offset)
+        return os.pwritev(handle.fd, buffers, offset)
+
+    def fileno(self, handle: Handle) -> int | None:
+        return handle.fd if handle.listing is None else None
+
+    def readdir(self, handle: Handle, cookie: int, room: int) -> list[Entry]:
+        if handle.listing is None:
+            raise host.error(errno.ENOTDIR)
+        return handle.listing.after(cookie, room)
+
+    def fsync(self, handle: Handle, datasync: bool) -> None:
+        if datasync:
+            os.fdatasync(handle.fd)
+        else:
+            os.fsync(handle.fd)
+
+    def close(self, handle: Handle) -> None:
+        failures = handle.fd.watch_close()
+        del handle.fd
+        handle.listing = None
+        if failures:
+            raise failures[0]
+
+    def lock(self, handle: Handle) -> HostLock | None:
+        return FileLock(handle.fd) if handle.listing is None else None
+
+    # --- names
+
+    def mkdir(self, node: Node, name: bytes, mode: int, uid: int, gid: int) -> Identity:
+        directory = self.tree.directory(node)
+        os.mkdir(name, mode & 0o7777, dir_fd=directory)
+        return self._adopted(directory, name, _DIR | mode & 0o7777, uid, gid)
+
+    def symlink(self, node: Node, name: bytes, target: bytes, uid: int, gid: int) -> Identity:
+        directory = self.tree.directory(node)
+        os.symlink(target, name, dir_fd=directory)
+        return self._adopted(directory, name, _LNK | 0o777, uid, gid)
+
+    def mknod(self, node: Node, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> Identity:
+        directory = self.tree.directory(node)
+        if stat.S_IFMT(mode) not in (0, _REG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK):
+            raise host.error(errno.EINVAL)
+        if major >= 1 << 12 or minor >= 1 << 20:
+            raise host.error(errno.EINVAL)
+        os.mknod(name, mode & 0o177777, os.makedev(major, minor), dir_fd=directory)
+        return self._adopted(directory, name, (stat.S_IFMT(mode) or _REG) | mode & 0o7777, uid, gid)
+
+    def _adopted(self, directory: Descriptor, name: bytes, mode: int, uid: int, gid: int) -> Identity:
+        """Give a new entry its owner and mode, through a descriptor of what was really made."""
+        fd = Descriptor(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
+        fields = host.statx_fd(fd)
+        if stat.S_IFMT(fields[5]) != stat.S_IFMT(mode):
+            raise host.error(errno.ESTALE)  # somebody on the host put something else there at once
+        try:
+            if self.model.adopt(fd, fields, mode, uid, gid):
+                fields = host.statx_fd(fd)
+        except OSError:
+            self._undo(directory, name, directory=stat.S_ISDIR(mode))
+            raise
+        return _identity(fields)
+
+    @staticmethod
+    def _undo(parent: Descriptor, name: bytes, *, directory: bool) -> None:
+        try:
+            if directory:
+                os.rmdir(name, dir_fd=parent)
+            else:
+                os.unlink(name, dir_fd=parent)
+        except OSError:
+            pass
+
+    def link(self, node: Node, target: Node, name: bytes) -> None:
+        directory = self.tree.directory(node)
+        if target.format == _DIR:
+            raise host.error(errno.EPERM)
+        parent, oldname = self.locate(target)
+        os.link(oldname, name, src_dir_fd=self.tree.directory(parent), dst_dir_fd=directory, follow_symlinks=False)
+
+    def rename(self, old: Node, oldname: bytes, new: Node, newname: bytes) -> None:
+        self.tree.rename(old, oldname, new, newname)
+
+    def unlink(self, node: Node, name: bytes, directory: bool) -> None:
+        self.tree.unlink(node, name, directory)
+
+    # --- extended attributes
+
+    def getxattr(self, node: Node, handle: Handle | None, name: bytes) -> bytes:
+        return os.getxattr(self._object(node, handle).path, self.model.xattr(name))
+
+    def listxattr(self, node: Node, handle: Handle | None) -> list[bytes]:
+        names = []
+        for text in os.listxattr(self._object(node, handle).path):
+            name = os.fsencode(text)
+            try:
+                self.model.xattr(name)
+            except OSError:
+                continue
+            names.append(name)
+        return names
+
+    def setxattr(self, node: Node, handle: Handle | None, name: bytes, value: bytes, flags: int) -> None:
+        os.setxattr(self._object(node, handle).path, self.model.xattr(name), value, flags)
+
+    def removexattr(self, node: Node, handle: Handle | None, name: bytes) -> None:
+        os.removexattr(self._object(node, handle).path, self.model.xattr(name))
+
+    def _object(self, node: Node, handle: Handle | None) -> Descriptor:
+        return handle.fd if handle is not None else self.tree.grip(node)
+
+
+def _time(wanted: int, given: int, seconds: int, nanoseconds: int) -> tuple[int, int]:
+    if not wanted:
+        return 0, host.UTIME_OMIT
+    if not given:
+        return 0, host.UTIME_NOW
+    if nanoseconds >= 1_000_000_000:
+        raise host.error(errno.EINVAL)
+    return seconds, nanoseconds

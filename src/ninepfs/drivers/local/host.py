@@ -1,0 +1,192 @@
+"""System calls that Python's os module lacks, or gives only in part.
+
+ctypes releases the interpreter lock during each call, as the os module does. The argument objects that never change
+are made once: converting them anew doubles the cost of a statx (0.7 of 1.4 microseconds).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+import threading
+from typing import Any, NamedTuple
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_quiet = ctypes.CDLL(None)  # does not save errno at each call; for the hot path, which asks again on failure
+
+AT_FDCWD = -100
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_NO_AUTOMOUNT = 0x800
+AT_EMPTY_PATH = 0x1000
+
+UTIME_NOW = 0x3FFFFFFF
+UTIME_OMIT = 0x3FFFFFFE
+
+
+def _fail() -> OSError:
+    code = ctypes.get_errno()
+    return OSError(code, os.strerror(code))
+
+
+# --- statx(2) ---------------------------------------------------------------------------------------------------
+
+STATX_BTIME = 0x800
+_STATX_BASIC_AND_BTIME = 0xFFF
+
+
+class Statx(NamedTuple):
+    """The fields of struct statx that a 9P server has a use for; times are (seconds, nanoseconds)."""
+
+    mask: int
+    blksize: int
+    nlink: int
+    uid: int
+    gid: int
+    mode: int
+    ino: int
+    size: int
+    blocks: int
+    atime_sec: int
+    atime_nsec: int
+    btime_sec: int
+    btime_nsec: int
+    ctime_sec: int
+    ctime_nsec: int
+    mtime_sec: int
+    mtime_nsec: int
+    rdev_major: int
+    rdev_minor: int
+    dev_major: int
+    dev_minor: int
+
+
+# Seconds are unpacked unsigned: a time before 1970 travels as 9P has it, in two's complement.
+STATX = struct.Struct("=II8xIIIH2xQQQ8xQI4xQI4xQI4xQI4xIIII")
+_unpack_statx = STATX.unpack_from
+
+_statx = _quiet.statx
+_statx.restype = ctypes.c_int
+_BY_NAME = ctypes.c_int(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
+_BY_FD = ctypes.c_int(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
+_MASK = ctypes.c_uint(_STATX_BASIC_AND_BTIME)
+
+
+class _Buffer(threading.local):
+    """Each thread's place for a struct statx."""
+
+    def __init__(self) -> None:
+        self.memory = ctypes.create_string_buffer(256)
+        self.address = ctypes.c_void_p(ctypes.addressof(self.memory))
+
+
+_buffer = _Buffer()
+
+
+def statx_at(directory: int, name: bytes) -> tuple[int, ...]:
+    """The fields of :class:`Statx`, as a plain tuple, of the entry ``name``, not followed if it is a symlink."""
+    buffer = _buffer
+    while _statx(directory, name, _BY_NAME, _MASK, buffer.address):
+        os.stat(name, dir_fd=directory, follow_symlinks=False)  # raises the error, or the next try succeeds
+    return _unpack_statx(buffer.memory)
+
+
+def statx_fd(fd: int) -> tuple[int, ...]:
+    """The same of an open descriptor, also an O_PATH one."""
+    buffer = _buffer
+    while _statx(fd, b"", _BY_FD, _MASK, buffer.address):
+        os.fstat(fd)
+    return _unpack_statx(buffer.memory)
+
+
+# --- the generation of an inode ---------------------------------------------------------------------------------
+
+_name_to_handle_at = _libc.name_to_handle_at
+
+_EXT4, _BTRFS, _XFS = 0xEF53, 0x9123683E, 0x58465342
+GENERATION_FILESYSTEMS = frozenset({_EXT4, _BTRFS, _XFS})
+"""File systems (statfs f_type) whose file handles hold the inode's generation where we know it."""
+
+
+def generation(fd: int, filesystem: int) -> int | None:
+    """The inode generation of what ``fd`` (O_PATH is enough) refers to, from its file handle; None if it has none.
+
+    A file handle needs no privilege to read, nor the file to be opened for reading as FS_IOC_GETVERSION does.
+    Layouts: FILEID_INO32_GEN and FILEID_INO32_GEN_PARENT hold (ino u32, gen u32), xfs' own types (ino u64, gen u32),
+    btrfs' (objectid u64, root u64, gen u32) (Linux, ``include/linux/exportfs.h``).
+    """
+    handle = ctypes.create_string_buffer(8 + 128)
+    struct.pack_into("=I", handle, 0, 128)
+    mount = ctypes.c_int()
+    if _name_to_handle_at(fd, b"", handle, ctypes.byref(mount), AT_EMPTY_PATH):
+        return None
+    size, kind = struct.unpack_from("=Ii", handle)
+    if kind in (1, 2) and filesystem in (_EXT4, _XFS) and size >= 8:
+        at = 12
+    elif kind in (0x81, 0x82) and filesystem == _XFS and size >= 12:
+        at = 16
+    elif 0x4D <= kind <= 0x4F and filesystem == _BTRFS and size >= 20:
+        at = 24
+    else:
+        return None
+    return int(struct.unpack_from("=I", handle, at)[0])
+
+
+# --- changing ---------------------------------------------------------------------------------------------------
+
+_utimensat = _libc.utimensat
+
+
+def utimens(path: bytes, atime: tuple[int, int], mtime: tuple[int, int]) -> None:
+    """utimensat(2), with UTIME_NOW and UTIME_OMIT as nanoseconds. Seconds beyond 63 bits are taken as negative."""
+    times = struct.pack("=QqQq", atime[0], atime[1], mtime[0], mtime[1])
+    if _utimensat(AT_FDCWD, path, times, 0):
+        raise _fail()
+
+
+_fchownat = _libc.fchownat
+
+
+def chown_fd(fd: int, uid: int, gid: int) -> None:
+    """Change the owner of what ``fd`` refers to (O_PATH is enough); 0xFFFFFFFF leaves that side."""
+    if _fchownat(fd, b"", ctypes.c_uint32(uid), ctypes.c_uint32(gid), AT_EMPTY_PATH):
+        raise _fail()
+
+
+# --- directories and file systems -------------------------------------------------------------------------------
+
+_getdents64 = _libc.getdents64
+_getdents64.restype = ctypes.c_ssize_t
+
+
+def getdents(fd: int, buffer: Any, room: int) -> int:
+    """Fill up to ``room`` bytes of a ctypes buffer with struct linux_dirent64; returns the bytes used, 0 at the end."""
+    size = _getdents64(fd, buffer, ctypes.c_size_t(room))
+    if size < 0:
+        raise _fail()
+    return int(size)
+
+
+_fstatfs = _libc.fstatfs
+_STATFS = struct.Struct("@lLQQQQQiill")
+
+
+def fstatfs(fd: int) -> tuple[int, int, int, int, int, int, int, int, int]:
+    """fstatfs(2): (type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen)."""
+    buffer = ctypes.create_string_buffer(256)
+    if _fstatfs(fd, buffer):
+        raise _fail()
+    kind, bsize, blocks, bfree, bavail, files, ffree, fsid0, fsid1, namelen, _ = _STATFS.unpack_from(buffer)
+    fsid = (fsid1 & 0xFFFFFFFF) << 32 | fsid0 & 0xFFFFFFFF
+    return kind & 0xFFFFFFFF, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen
+
+
+def error(code: int) -> OSError:
+    """An OSError with its usual text."""
+    return OSError(code, os.strerror(code))
+
+
+def is_missing(failure: OSError) -> bool:
+    """Whether the error says that the name is not there (or what leads to it is none)."""
+    return failure.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)

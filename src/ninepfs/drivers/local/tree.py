@@ -1,0 +1,307 @@
+"""The tree of live nodes: which objects of the export clients refer to, and how to get at each of them safely.
+
+It is a small relative of the kernel's dentry cache. A node is (parent, name) plus what tells the object itself apart:
+device, inode number and time of birth. It holds no descriptor; 100 000 walked fids cost none. Only directories that
+something is looked up *in* have an O_PATH descriptor, in a cache with a limit; a directory that lost its place there is
+opened again when needed, from its parent, and must then still be the same object.
+
+Nothing is ever resolved by a path of more than one component, no component is followed through a symbolic link, and
+``..`` is never given to the kernel. So there is no way out of the export, whatever clients or host programs rename.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+from collections import deque
+from weakref import ReferenceType, WeakValueDictionary
+
+from ninepfs.drivers.local import host
+from ninepfs.drivers.local.descriptor import Descriptor
+from ninepfs.drivers.local.directory import Listing
+
+_DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+_OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+SEARCH_LIMIT = 65536
+"""How many entries of a directory are searched for an object that the host renamed."""
+
+
+class Handle:
+    """An open file or directory."""
+
+    __slots__ = ("__weakref__", "fd", "listing")
+
+    def __init__(self, fd: Descriptor, listing: Listing | None = None) -> None:
+        self.fd: Descriptor = fd
+        self.listing = listing
+
+
+class Node:
+    """An object of the export that somebody refers to."""
+
+    __slots__ = (
+        "__weakref__", "birth", "children", "dev", "fd", "format", "ino", "lost", "name", "opened", "parent", "used",
+    )  # fmt: skip
+
+    def __init__(self, parent: Node | None, name: bytes, format_: int, ino: int, dev: int, birth: int) -> None:
+        self.parent = parent
+        self.name = name
+        self.format = format_
+        """S_IFMT part of the mode."""
+        self.ino = ino
+        self.dev = dev
+        self.birth = birth
+        self.fd: Descriptor | None = None
+        """O_PATH descriptor: of a directory while it is in the cache; of anything else while it is pinned."""
+        self.used = False
+        self.lost = False
+        """The name is known not to belong to this object any more."""
+        self.children: WeakValueDictionary[bytes, Node] | None = None
+        self.opened: tuple[ReferenceType[Handle], ...] = ()
+        """Open handles, which still lead to the object when its name is gone."""
+
+    def anchor(self) -> Descriptor | None:
+        """A descriptor of this very object, if something holds one."""
+        if self.fd is not None:
+            return self.fd
+        for opened in self.opened:
+            handle = opened()
+            if handle is not None:
+                try:
+                    return handle.fd
+                except AttributeError:  # just closed
+                    pass
+        return None
+
+
+def birth_of(fields: tuple[int, ...]) -> int:
+    """The time of birth in a statx result as one number; 0 where the file system keeps none."""
+    return fields[11] << 30 | fields[12]
+
+
+def device_of(fields: tuple[int, ...]) -> int:
+    """The device in a statx result as one number."""
+    return fields[19] << 32 | fields[20]
+
+
+class Tree:
+    """The live nodes of one export and their descriptors.
+
+    Args:
+        root: the exported directory.
+        cache: how many directories keep a descriptor.
+        pins: how many removed objects that clients still refer to keep one.
+    """
+
+    def __init__(self, root: str | bytes | os.PathLike[str], cache: int, pins: int = 1024) -> None:
+        fd = Descriptor(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        fields = host.statx_fd(fd)
+        self.root = Node(None, b"", stat.S_IFDIR, fields[6], device_of(fields), birth_of(fields))
+        self.root.fd = fd
+        self._cache = cache
+        self._ring: deque[Node] = deque()
+        self._pins = pins
+        self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
+        self._moving = threading.RLock()
+
+    # --- from nodes to descriptors
+
+    def directory(self, node: Node) -> Descriptor:
+        """An O_PATH descriptor of a directory node, from the cache or opened again.
+
+        Raises:
+            OSError: ENOTDIR, or ESTALE when the directory is gone.
+        """
+        node.used = True
+        fd = node.fd
+        if fd is not None:
+            return fd
+        if node.format != stat.S_IFDIR:
+            raise host.error(errno.ENOTDIR)
+        chain = [node]
+        while True:  # a loop, not recursion: trees may be thousands of levels deep
+            parent = chain[-1].parent
+            assert parent is not None, "the root always has its descriptor"
+            fd = parent.fd
+            if fd is not None:
+                break
+            chain.append(parent)
+        for step in reversed(chain):
+            fd = self._open(step, fd, _DIRECTORY)
+            step.fd = fd
+            self._admit(step)
+        return fd
+
+    def grip(self, node: Node) -> Descriptor:
+        """A descriptor (O_PATH, or of an open handle) of exactly the object that the node stands for.
+
+        Raises:
+            OSError: ESTALE when no way leads to it any more.
+        """
+        anchor = node.anchor()
+        if anchor is not None:
+            return anchor
+        if node.format == stat.S_IFDIR:
+            return self.directory(node)
+        parent = node.parent
+        assert parent is not None
+        return self._open(node, self.directory(parent), _OBJECT)
+
+    def stat(self, node: Node) -> tuple[int, ...]:
+        """statx of exactly the object that the node stands for: one system call unless something moved."""
+        fd = node.fd
+        if fd is not None:
+            return host.statx_fd(fd)
+        parent = node.parent
+        assert parent is not None
+        if not node.lost:
+            directory = parent.fd
+            if directory is None:
+                directory = self.directory(parent)
+            parent.used = True
+            try:
+                fields = host.statx_at(directory, node.name)
+            except OSError as failure:
+                if not host.is_missing(failure):
+                    raise
+            else:
+                if fields[6] == node.ino and birth_of(fields) == node.birth and device_of(fields) == node.dev:
+                    return fields
+        return host.statx_fd(self.grip(node))
+
+    def _open(self, node: Node, directory: Descriptor, flags: int) -> Descriptor:
+        """Open a node by its name in its directory, and be sure that it is the same object as before."""
+        if not node.lost:
+            fd = self._try(node, directory, node.name, flags)
+            if fd is not None:
+                return fd
+            name = self._search(node, directory)
+            if name is not None:
+                fd = self._try(node, directory, name, flags)
+                if fd is not None:
+                    with self._moving:
+                        parent = node.parent
+                        assert parent is not None
+                        self._place(node, parent, name)
+                    return fd
+            node.lost = True
+        raise host.error(errno.ESTALE)
+
+    @staticmethod
+    def _try(node: Node, directory: Descriptor, name: bytes, flags: int) -> Descriptor | None:
+        try:
+            fd = Descriptor(os.open(name, flags, dir_fd=directory))
+        except OSError as failure:
+            if host.is_missing(failure):
+                return None
+            raise
+        fields = host.statx_fd(fd)
+        if fields[6] == node.ino and birth_of(fields) == node.birth and device_of(fields) == node.dev:
+            return fd
+        return None
+
+    @staticmethod
+    def _search(node: Node, directory: Descriptor) -> bytes | None:
+        """The new name of an object that somebody on the host renamed inside its directory."""
+        try:
+            with os.scandir(Descriptor(os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory))) as entries:
+                for count, entry in enumerate(entries):
+                    if entry.inode() == node.ino:
+                        return os.fsencode(entry.name)
+                    if count >= SEARCH_LIMIT:
+                        break
+        except OSError:
+            pass
+        return None
+
+    def _admit(self, node: Node) -> None:
+        """Put a directory into the cache; one that was not used since the last round leaves it."""
+        ring = self._ring
+        ring.append(node)
+        for _ in range(2 * len(ring)):
+            if len(ring) <= self._cache:
+                break
+            try:
+                oldest = ring.popleft()
+            except IndexError:  # another thread was faster
+                break
+            if oldest.used and not oldest.lost:
+                oldest.used = False
+                ring.append(oldest)
+            elif not oldest.lost:
+                oldest.fd = None
+
+    # --- which node is which
+
+    def child(self, node: Node, name: bytes, fields: tuple[int, ...]) -> Node:
+        """The live node of an entry, whose statx result is ``fields``; a new one if none stands for this object."""
+        children = node.children
+        if children is None:
+            children = node.children = WeakValueDictionary()
+        live = children.get(name)
+        ino = fields[6]
+        birth = fields[11] << 30 | fields[12]
+        dev = fields[19] << 32 | fields[20]
+        if live is not None and live.ino == ino and live.birth == birth and live.dev == dev:
+            return live
+        live = Node(node, name, fields[5] & 0o170000, ino, dev, birth)
+        children[name] = live
+        return live
+
+    def _place(self, node: Node, parent: Node, name: bytes) -> None:
+        old = node.parent
+        if old is not None and old.children is not None and old.children.get(node.name) is node:
+            del old.children[node.name]
+        if parent.children is None:
+            parent.children = WeakValueDictionary()
+        parent.children[name] = node
+        node.parent = parent
+        node.name = name
+
+    # --- names that go or move
+
+    def rename(self, old: Node, oldname: bytes, new: Node, newname: bytes) -> None:
+        """rename(2) an entry, and move its live node: everything below follows by itself."""
+        source, target = self.directory(old), self.directory(new)
+        with self._moving:
+            victim = self._pin(new, target, newname)
+            moved = old.children.get(oldname) if old.children is not None else None
+            os.rename(oldname, newname, src_dir_fd=source, dst_dir_fd=target)
+            if victim is not None and victim is not moved:
+                self._lose(victim)
+            if moved is not None and moved is not victim:
+                self._place(moved, new, newname)
+
+    def unlink(self, node: Node, name: bytes, directory: bool) -> None:
+        """Remove an entry; if clients refer to the object, it is kept within reach first."""
+        fd = self.directory(node)
+        victim = self._pin(node, fd, name)
+        if directory:
+            os.rmdir(name, dir_fd=fd)
+        else:
+            os.unlink(name, dir_fd=fd)
+        if victim is not None:
+            self._lose(victim)
+
+    def _pin(self, parent: Node, directory: Descriptor, name: bytes) -> Node | None:
+        """Before a name goes: the live node that bears it, made to hold a descriptor (as long as pins last)."""
+        children = parent.children
+        live = children.get(name) if children is not None else None
+        if live is not None and live.fd is None and len(self._pinned) < self._pins:
+            live.fd = self._try(live, directory, name, _OBJECT)
+        return live
+
+    def _lose(self, node: Node) -> None:
+        """The node's name is gone: it keeps its descriptor, outside of the cache, as long as pins last."""
+        node.lost = True
+        if node.fd is not None:
+            if len(self._pinned) < self._pins:
+                self._pinned[id(node)] = node
+            else:
+                node.fd = None
+        parent = node.parent
+        if parent is not None and parent.children is not None and parent.children.get(node.name) is node:
+            del parent.children[node.name]

@@ -1,0 +1,8 @@
+"""The 9P server: the only place that knows what requests mean. It knows drivers and channels by their interfaces."""
+
+from ninepfs.server.channel import Channel, Desk, Space
+from ninepfs.server.export import Export
+from ninepfs.server.limits import Limits
+from ninepfs.server.server import Server
+
+__all__ = ["Channel", "Desk", "Export", "Limits", "Server", "Space"]

@@ -1,0 +1,118 @@
+"""What a transport provides: requests in, and space for replies out.
+
+A transport makes one :class:`Channel` for each client. The engine works on it through *desks*: what the thread that
+leads the session has in front of it, that is a batch of requests and the space for their replies. When a request turns
+out slow, its desk stays with it and a successor takes over what has not been looked at yet.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ninepfs.wire.codec import PackInto
+
+if TYPE_CHECKING:
+    from ninepfs.server.request import Request
+
+
+class Space(ABC):
+    """Where the reply to a request goes. Not for several threads at once."""
+
+    @abstractmethod
+    def payload(self, count: int) -> Sequence[memoryview]:
+        """Writable memory for the data of an Rread or Rreaddir, at most ``count`` bytes, in the place where it
+        leaves: nothing is copied afterwards. Valid until the reply is put."""
+
+    @abstractmethod
+    def put(self, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
+        """Add a reply."""
+
+    @abstractmethod
+    def put_payload(self, number: int, tag: int, count: int) -> None:
+        """Add a reply of message ``number`` whose ``count`` bytes of data are already in :meth:`payload`."""
+
+    def splice(self, fd: int, offset: int, count: int) -> int | None:
+        """Take up to ``count`` bytes of data from a file in the place of :meth:`payload`, without their entering the
+        process. Returns how many there are, or None if the transport cannot."""
+        return None
+
+    @abstractmethod
+    def drop(self) -> None:
+        """There will be no reply: the client flushed the request, or its session is gone."""
+
+    @abstractmethod
+    def send(self) -> None:
+        """Let everything that was put leave.
+
+        Raises:
+            OSError: the client is gone.
+        """
+
+
+Item: TypeAlias = tuple[int, int, memoryview, int, int, Space]
+"""A request as it came: (message number, tag, buffer, start of the body, end of the message, space for the reply)."""
+
+
+class Desk(ABC):
+    """What the leader of a session works at."""
+
+    requests: Sequence[Item] = ()
+    """The batch at hand."""
+    base = 0
+    """The serial number of the request before the first one of the batch."""
+    running = 0
+    """The serial number of the request that is in its handler now; 0 for none. The watchdog reads it."""
+    relief = 0
+    """Set by the watchdog to the serial number of a request that it relieves the leader of everything else for."""
+    request: Request
+    """What the handlers get to see."""
+
+    @abstractmethod
+    def receive(self) -> Sequence[Item]:
+        """The next requests, waiting for at least one. Empty when the client is gone.
+
+        Raises:
+            ProtocolError: the client broke the framing.
+            OSError: the connection failed.
+        """
+
+    @abstractmethod
+    def send(self) -> None:
+        """Let the collected replies leave (raises as :meth:`Space.send`)."""
+
+    @abstractmethod
+    def successor(self, done: int) -> Desk:
+        """A new desk for what comes after the first ``done`` requests of the batch, and for the replies collected so
+        far. What the leader still puts and sends afterwards is the reply of the one request that it keeps."""
+
+
+class Channel(ABC):
+    """The way to and from one client."""
+
+    peer: str
+    """Who it is, for the log."""
+    msize_limit: int
+    """No message of more bytes than this can pass."""
+    msize: int
+    """What the session agreed on; larger messages break the framing."""
+    sending: threading.RLock
+    """Held while replies leave, by whichever thread."""
+
+    @abstractmethod
+    def desk(self) -> Desk:
+        """A desk for the first leader."""
+
+    @abstractmethod
+    def space(self, asked: Space) -> Space:
+        """A space for a reply that comes later, apart from the batch of ``asked``."""
+
+    @abstractmethod
+    def stop_reading(self) -> None:
+        """Make :meth:`Desk.receive` return nothing more, in whichever thread it waits."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Nobody uses the channel any more."""

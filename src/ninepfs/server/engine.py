@@ -1,0 +1,302 @@
+"""The engine: which thread runs which request.
+
+A session has one *leader*: a thread that reads a batch of requests, runs each handler inline, the driver's blocking
+call included, and sends the replies together. Handing every request to a worker instead costs two switches between
+threads, which is more than most requests take.
+
+So that a slow request delays nobody, a *watchdog* looks at all leaders every few milliseconds. One that is still at the
+same request as the last time is relieved: its request joins the table of those in flight, a *successor* takes over
+reading the session with a new desk, and sends the replies collected so far. The old leader finishes the one request,
+sends its reply, and is done.
+
+Who leads is decided without a lock on the leader's way. Around each handler it writes the request's serial number to
+``desk.running`` and then 0, and after that looks at ``desk.relief``. The watchdog first writes ``desk.relief``, then
+looks at ``desk.running`` again. Each writes before it reads, so at least one of them sees the other: if the watchdog
+still finds the number, the leader is inside the handler and will find the relief when it comes out; if not, the
+watchdog takes the relief back. A leader that finds a relief asks for the engine's lock, under which the watchdog
+decides, and then knows which it is.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from ninepfs.server.channel import Channel, Desk
+from ninepfs.server.crew import Crew
+from ninepfs.server.request import Request
+from ninepfs.server.session import Session
+from ninepfs.wire.codec import PackInto, fields_of
+from ninepfs.wire.fields import ProtocolError
+from ninepfs.wire.messages import MESSAGES, NUMBERS, Tversion
+
+if TYPE_CHECKING:
+    from ninepfs.server.server import Server
+
+log = logging.getLogger("ninepfs.engine")
+
+TICK = 0.003
+"""Seconds between two looks of the watchdog: a slow request holds up its session for one to two of them."""
+
+_IDLE_TICKS = 30
+"""After so many ticks in which no leader did anything, the watchdog sleeps until one begins a batch."""
+
+_TVERSION = NUMBERS[Tversion]
+
+_FIDS = {
+    number: [index for index, field in enumerate(fields_of(message)) if field.names_fid]
+    for number, (message, _) in MESSAGES.items()
+}
+"""By message number, which of its fields are fids that the server looks up."""
+
+
+class Connection:
+    """A client's channel, and the desk that its leader works at."""
+
+    __slots__ = ("channel", "desk", "ended", "seen")
+
+    def __init__(self, channel: Channel, desk: Desk) -> None:
+        self.channel = channel
+        self.desk = desk
+        self.seen = 0
+        """What the watchdog found running last time."""
+        self.ended = False
+
+
+class Engine:
+    """Runs the sessions of one server."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.crew = Crew()
+        self.connections: set[Connection] = set()
+        self.slow = 0
+        """Slow requests of all sessions."""
+        self._lock = threading.Lock()
+        self._awake = False
+        """Whether the watchdog looks; leaders wake it."""
+        self._wake = threading.Semaphore(0)
+        self._watchdog: threading.Thread | None = None
+        self._stopping = False
+
+    # --- connections
+
+    def serve(self, channel: Channel) -> bool:
+        """Begin to serve a client, in a thread of its own. False if there are too many."""
+        with self._lock:
+            if self._stopping or len(self.connections) >= self.server.limits.sessions:
+                return False
+            desk = channel.desk()
+            desk.request = Request(self.server.greeting(channel))
+            connection = Connection(channel, desk)
+            self.connections.add(connection)
+            if self._watchdog is None:
+                self._watchdog = threading.Thread(target=self._watch, name="9pfs-watchdog", daemon=True)
+                self._watchdog.start()
+        try:
+            self.crew.start(self._lead, connection, desk)
+        except RuntimeError:  # no more threads to be had
+            with self._lock:
+                self.connections.discard(connection)
+            return False
+        return True
+
+    def stop(self, timeout: float) -> bool:
+        """Let every session finish what it has been sent, then end. False if some did not within ``timeout``."""
+        with self._lock:
+            self._stopping = True
+            connections = list(self.connections)
+        for connection in connections:
+            connection.channel.stop_reading()
+        return self.crew.wait(timeout)
+
+    # --- leading
+
+    def _lead(self, connection: Connection, desk: Desk) -> None:
+        """Lead a session until it ends or somebody else leads it."""
+        channel = connection.channel
+        try:
+            if self._run(connection, desk):
+                return
+            log.info("%s: gone", channel.peer)
+        except ProtocolError as failure:
+            log.warning("%s: session ended: %s", channel.peer, failure)
+        except OSError as failure:
+            log.info("%s: gone: %s", channel.peer, failure.strerror)
+        except BaseException:
+            log.exception("%s: session ended by a defect of the server", channel.peer)
+        self._end(connection, desk.request.session)
+
+    def _run(self, connection: Connection, desk: Desk) -> bool:
+        """The leader's loop. True when the leader was relieved, False when the client is gone."""
+        channel = connection.channel
+        request = desk.request
+        serial = 0
+        while True:
+            requests = desk.receive()
+            if not requests:
+                return False
+            desk.base = serial
+            desk.requests = requests
+            if not self._awake:  # the watchdog looks the other way round: for requests, after it closed its eyes
+                self._rouse()
+            for number, tag, buffer, start, end, space in requests:
+                session = request.session
+                if session.inflight and tag in session.inflight:
+                    raise ProtocolError(f"tag {tag} is used again while its request is in progress")
+                request.tag = tag
+                request.space = space
+                serial += 1
+                desk.running = serial
+                pack: PackInto | None
+                reply: Any
+                try:
+                    entry = session.table[number]
+                    if entry is None:
+                        raise OSError(errno.EOPNOTSUPP, "no such request")
+                    unpack, handler, pack = entry
+                    reply = handler(request, *unpack(buffer, start, end))
+                except OSError as failure:
+                    if failure.errno == errno.EINTR and request.flushed:
+                        pack, reply = None, None
+                    else:
+                        pack, reply = request.session.error(failure)
+                except ProtocolError as failure:
+                    log.debug("%s: message %d: %s", channel.peer, number, failure)
+                    pack, reply = session.error(OSError(errno.EINVAL, str(failure)))
+                except Exception:
+                    log.exception("%s: message %d failed", channel.peer, number)
+                    pack, reply = session.error(OSError(errno.EIO, "defect"))
+                desk.running = 0
+                if desk.relief and self._relieved(desk):
+                    self._finish(request, pack, reply, number + 1)
+                    return True
+                try:
+                    if reply is None:
+                        # Parked: the request goes its own way.
+                        request = desk.request = Request(request.session)
+                    elif pack is None:
+                        space.put_payload(number + 1, tag, reply)
+                    else:
+                        space.put(pack, tag, reply)
+                except OSError:
+                    raise
+                except Exception:  # numbers out of range: the driver's fault, not the client's
+                    log.exception("%s: the reply to message %d cannot be packed", channel.peer, number)
+                    pack, reply = request.session.error(OSError(errno.EIO, "defect"))
+                    space.put(pack, tag, reply)
+            desk.requests = ()
+            desk.send()
+
+    def _relieved(self, desk: Desk) -> bool:
+        with self._lock:
+            return desk.relief != 0
+
+    def _finish(self, request: Request, pack: PackInto | None, reply: Any, number: int) -> None:
+        """The end of a slow request."""
+        with self._lock:
+            self.slow -= 1
+        if request.parked and reply is None:
+            request.session.not_slow(request)
+            return
+        try:
+            request.session.finish(request, pack, reply, number)
+        except Exception:  # numbers out of range, as above
+            log.exception("%s: the reply to message %d cannot be packed", request.session.channel.peer, number - 1)
+            request.session.finish(request, *request.session.error(OSError(errno.EIO, "defect")))
+
+    def _end(self, connection: Connection, session: Session) -> None:
+        connection.ended = True
+        connection.channel.stop_reading()
+        try:
+            session.close(wait=False)
+        finally:
+            connection.channel.close()
+            with self._lock:
+                self.connections.discard(connection)
+
+    # --- the watchdog
+
+    def _rouse(self) -> None:
+        with self._lock:
+            if self._awake:
+                return
+            self._awake = True
+        self._wake.release()
+
+    def _watch(self) -> None:
+        idle = 0
+        while True:
+            if idle > _IDLE_TICKS:
+                self._awake = False
+                # A batch that began before the flag was seen will not rouse us: look once more, then sleep.
+                if not any(connection.desk.requests for connection in tuple(self.connections)):
+                    self._wake.acquire()
+                self._awake = True
+                idle = 0
+            time.sleep(TICK)
+            idle += 1
+            for connection in tuple(self.connections):
+                desk = connection.desk
+                running = desk.running
+                if running:
+                    idle = 0
+                    if running == connection.seen:
+                        self._relieve(connection, desk, running)
+                        running = 0
+                connection.seen = running
+
+    def _relieve(self, connection: Connection, desk: Desk, running: int) -> None:
+        """Relieve a leader of everything but the request that it is at."""
+        with self._lock:
+            if connection.ended or connection.desk is not desk:
+                return
+            desk.relief = running
+            if desk.running != running or not self._may_go_on(desk, running - desk.base - 1):
+                desk.relief = 0
+                return
+            # From here on the leader is sure to stop after this request.
+            done = running - desk.base
+            request = desk.request
+            self.slow += 1
+            session = request.session
+            self._hold(session, request, desk.requests[done - 1])
+            successor = desk.successor(done)
+            successor.request = Request(session)
+            connection.desk = successor
+        log.debug("%s: request %d is slow", connection.channel.peer, request.tag)
+        self.crew.start(self._lead, connection, successor)
+
+    def _may_go_on(self, desk: Desk, index: int) -> bool:
+        request = desk.request
+        limits = self.server.limits
+        return (
+            desk.requests[index][0] != _TVERSION  # nothing else may run before it is done
+            and not request.parked  # just about to leave its handler
+            and self.slow < limits.slow_requests
+            and request.session.slow < limits.slow_requests_per_session
+        )
+
+    @staticmethod
+    def _hold(session: Session, request: Request, item: tuple[Any, ...]) -> None:
+        """Enter a slow request in the table, and keep the fids that it names alive until it is done."""
+        number, tag, buffer, start, end, _ = item
+        with session.lock:
+            request.slow = True
+            session.slow += 1
+            session.inflight[tag] = request
+            entry = session.table[number]
+            if entry is None:
+                return
+            try:
+                fields = entry[0](buffer, start, end)
+            except ProtocolError:
+                return
+            for index in _FIDS[number]:
+                fid = session.fids.get(fields[index])
+                if fid is not None:
+                    fid.held += 1
+                    request.held.append(fid)

@@ -1,0 +1,40 @@
+"""A fid: what a client's number stands for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ninepfs.drivers.base import User
+
+if TYPE_CHECKING:
+    from ninepfs.server.export import Export
+    from ninepfs.server.xattr import XattrRead, XattrWrite
+
+
+class Fid:
+    """A fid of a session. It is *walked* (a node), then perhaps *opened* (a handle too), or it is an extended attribute
+    being read or written."""
+
+    __slots__ = ("busy", "export", "handle", "held", "locked", "node", "orphan", "root", "user", "xattr")
+
+    def __init__(self, export: Export, user: User, root: Any, node: Any) -> None:
+        self.export = export
+        self.user = user
+        self.root = root
+        """Where its attach begins; ``..`` leads no further."""
+        self.node = node
+        self.handle: Any = None
+        """The driver's handle when the fid is open."""
+        self.xattr: XattrRead | XattrWrite | None = None
+        self.busy = False
+        """Being opened: nobody else may."""
+        self.locked = False
+        """Locks were taken through it."""
+        self.held = 0
+        """Slow requests that use it; while there are any, closing waits for the last one."""
+        self.orphan = False
+        """Clunked while it was held."""
+
+    def clone(self, node: Any) -> Fid:
+        """A walked fid of the same attach."""
+        return Fid(self.export, self.user, self.root, node)

@@ -1,0 +1,143 @@
+"""Open, create, read, write and fsync."""
+
+from __future__ import annotations
+
+import errno
+
+from ninepfs.server.fid import Fid
+from ninepfs.server.handlers.names import check_name
+from ninepfs.server.handlers.registry import handles
+from ninepfs.server.request import Request, fail
+from ninepfs.server.xattr import XattrRead, XattrWrite
+from ninepfs.wire.constants import LFlag
+from ninepfs.wire.messages import Rfsync, Rlcreate, Rlopen, Tfsync, Tlcreate, Tlopen, Tread, Twrite
+
+SPLICE_FROM = 32768
+"""Reads of at least so many bytes go from file to socket without entering the process, where the transport can."""
+
+
+def _begin_opening(request: Request, fid: int) -> Fid:
+    """The fid, reserved for being opened, and counted as open."""
+    file = request.fid(fid)
+    if file.handle is not None or file.xattr is not None or file.busy:
+        fail(errno.EINVAL)
+    request.session.count_open(1)
+    file.busy = True
+    return file
+
+
+def _opened(request: Request, fid: int, file: Fid, handle: object) -> None:
+    """Give the fid its handle, unless the fid went while a slow request was opening it."""
+    session = request.session
+    file.handle = handle
+    file.busy = False
+    if session.closed or session.fids.get(fid) is not file:
+        if not file.orphan:
+            session.release(file)
+        fail(errno.ENOENT)
+
+
+@handles(Tlopen)
+def lopen(request: Request, fid: int, flags: int) -> Rlopen:
+    file = _begin_opening(request, fid)
+    export = file.export
+    try:
+        handle, identity = export.driver.open(file.node, flags & ~LFlag.CREATE)
+    except BaseException:
+        file.busy = False
+        request.session.count_open(-1)
+        raise
+    _opened(request, fid, file, handle)
+    return Rlopen(export.qids.qid(identity), request.session.iounit)
+
+
+@handles(Tlcreate)
+def lcreate(request: Request, fid: int, name: bytes, flags: int, mode: int, gid: int) -> Rlcreate:
+    check_name(name, errno.EEXIST)
+    file = _begin_opening(request, fid)
+    export = file.export
+    try:
+        node, handle, identity = export.driver.create(
+            file.node, name, flags & ~LFlag.CREATE, mode & 0o7777, file.user.uid, gid
+        )
+    except BaseException:
+        file.busy = False
+        request.session.count_open(-1)
+        raise
+    file.node = node
+    _opened(request, fid, file, handle)
+    return Rlcreate(export.qids.qid(identity), request.session.iounit)
+
+
+@handles(Tread)
+def read(request: Request, fid: int, offset: int, count: int) -> int:
+    file = request.fid(fid)
+    session = request.session
+    count = min(count, session.max_payload)
+    handle = file.handle
+    if handle is None:
+        return _read_xattr(request, file, offset, count)
+    if offset >= 1 << 63:
+        fail(errno.EINVAL)
+    driver = file.export.driver
+    if count >= SPLICE_FROM:
+        fileno = driver.fileno(handle)
+        if fileno is not None:
+            spliced = request.space.splice(fileno, offset, count)
+            if spliced is not None:
+                return spliced
+    buffers = request.space.payload(count)
+    while True:
+        try:
+            return driver.read(handle, buffers, offset)
+        except InterruptedError:
+            request.retry()
+
+
+def _read_xattr(request: Request, file: Fid, offset: int, count: int) -> int:
+    if not isinstance(file.xattr, XattrRead):
+        fail(errno.EINVAL)
+    data = file.xattr.value[offset : offset + count]
+    done = 0
+    for buffer in request.space.payload(len(data)):
+        part = data[done : done + len(buffer)]
+        buffer[: len(part)] = part
+        done += len(part)
+    return len(data)
+
+
+@handles(Twrite)
+def write(request: Request, fid: int, offset: int, data: memoryview) -> tuple[int]:
+    file = request.fid(fid)
+    handle = file.handle
+    if handle is None:
+        if not isinstance(file.xattr, XattrWrite):
+            fail(errno.EINVAL)
+        return (file.xattr.write(data, offset),)
+    size = len(data)
+    if offset + size >= 1 << 63:
+        fail(errno.EFBIG)
+    write = file.export.driver.write
+    done = 0
+    while True:
+        try:
+            written = write(handle, [data[done:]] if done else [data], offset + done)
+        except InterruptedError:
+            request.retry()
+            continue
+        except OSError:
+            if done:
+                return (done,)  # what is written is told; the client meets the error when it goes on
+            raise
+        done += written
+        if done >= size or written <= 0:
+            return (done,)
+
+
+@handles(Tfsync)
+def fsync(request: Request, fid: int, datasync: int) -> Rfsync:
+    file = request.fid(fid)
+    if file.handle is None:
+        fail(errno.EBADF)
+    file.export.driver.fsync(file.handle, bool(datasync))
+    return Rfsync()

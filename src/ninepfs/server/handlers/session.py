@@ -1,0 +1,93 @@
+"""The requests about the session itself: version, auth, attach, flush."""
+
+from __future__ import annotations
+
+import errno
+import logging
+
+from ninepfs.drivers.base import User
+from ninepfs.server.fid import Fid
+from ninepfs.server.handlers.registry import handles
+from ninepfs.server.request import Request, fail
+from ninepfs.wire.constants import MIN_MSIZE, NOFID
+from ninepfs.wire.messages import (
+    Rattach,
+    Rauth,
+    Rflush,
+    Rversion,
+    Tattach,
+    Tauth,
+    Tflush,
+    Tversion,
+)
+
+log = logging.getLogger("ninepfs.session")
+
+
+@handles(Tversion)
+def version(request: Request, msize: int, version: bytes) -> Rversion:
+    """Begin a session. What the connection had before ends first: requests in flight run to their end unanswered, and
+    all fids are clunked."""
+    old = request.session
+    old.close(wait=True)
+    server, channel = old.server, old.channel
+    size = min(msize, server.limits.msize, channel.msize_limit)
+    dialect = server.dialect(version)
+    if dialect is None:
+        request.session = server.greeting(channel)
+        return Rversion(size, b"unknown")
+    if size < MIN_MSIZE:
+        log.warning("%s: asks for an msize of %d bytes, less than %d", channel.peer, msize, MIN_MSIZE)
+        request.session = server.greeting(channel, dialect)
+        fail(errno.EMSGSIZE)
+    channel.msize = size
+    request.session = server.session(channel, dialect, size)
+    log.info("%s: %s, msize %d", channel.peer, dialect.version.decode(), size)
+    return Rversion(size, dialect.version)
+
+
+@handles(Tauth)
+def auth(request: Request, afid: int, uname: bytes, aname: bytes, n_uname: int) -> Rauth:
+    """There is no authentication; a client that is told so attaches without."""
+    fail(errno.EOPNOTSUPP)
+
+
+@handles(Tattach)
+def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_uname: int) -> Rattach:
+    session = request.session
+    if fid in session.fids:
+        fail(errno.EINVAL)
+    if afid != NOFID:
+        fail(errno.EINVAL)
+    export = session.server.export(aname)
+    if export is None:
+        log.warning("%s: asks for %r, which is not exported", session.channel.peer, aname.decode(errors="replace"))
+        fail(errno.ENOENT)
+    user = User(uname, n_uname)
+    root = export.driver.attach(user)
+    qid = export.qids.qid(export.driver.identity(root))
+    session.add(fid, Fid(export, user, root, root))
+    log.info(
+        "%s: %s attaches to %s",
+        session.channel.peer,
+        uname.decode(errors="replace") or n_uname,
+        export.name or "the export",
+    )
+    return Rattach(qid)
+
+
+@handles(Tflush)
+def flush(request: Request, oldtag: int) -> Rflush | None:
+    """Give up a request. Only those that outlived their turn are still there; everything else is answered already."""
+    session = request.session
+    with session.lock:
+        victim = session.inflight.get(oldtag)
+        if victim is None:
+            return Rflush()
+        request.park()
+        victim.flushed = True
+        victim.flushes.append(request)
+        cancel = victim.cancel
+    if cancel is not None:
+        cancel()
+    return None

@@ -1,0 +1,61 @@
+"""Walk and clunk: how fids come and go."""
+
+from __future__ import annotations
+
+import errno
+
+from ninepfs.server.handlers.registry import handles
+from ninepfs.server.request import Request, fail
+from ninepfs.wire.constants import NAME_MAX
+from ninepfs.wire.fields import Qid
+from ninepfs.wire.messages import Rclunk, Tclunk, Twalk
+
+
+@handles(Twalk)
+def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[list[Qid]]:
+    source = request.fid(fid)
+    session = request.session
+    if source.xattr is not None or (newfid != fid and newfid in session.fids):
+        fail(errno.EINVAL)
+    node = source.node
+    qids: list[Qid] = []
+    if wnames:
+        export = source.export
+        driver = export.driver
+        lookup, qid = driver.lookup, export.qids.qid
+        for name in wnames:
+            if not name or b"/" in name:
+                fail(errno.ENOENT)
+        try:
+            for name in wnames:
+                if name == b"..":
+                    if node != source.root:
+                        node = driver.parent(node)
+                    identity = driver.identity(node)
+                elif name == b".":
+                    identity = driver.identity(node)
+                elif len(name) > NAME_MAX:
+                    fail(errno.ENAMETOOLONG)
+                else:
+                    node, identity = lookup(node, name)
+                qids.append(qid(identity))
+        except OSError:
+            if not qids:
+                raise
+            return (qids,)  # as far as it went; the new fid is not made
+    if newfid != fid:
+        session.add(newfid, source.clone(node))
+    elif source.handle is not None or source.busy:
+        fail(errno.EINVAL)
+    else:
+        source.node = node
+    return (qids,)
+
+
+@handles(Tclunk)
+def clunk(request: Request, fid: int) -> Rclunk:
+    request.session.clunk(fid)
+    return _CLUNKED
+
+
+_CLUNKED = Rclunk()

@@ -1,0 +1,79 @@
+"""A request on its way through a handler, and what becomes of it when it takes long."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NoReturn
+
+from ninepfs.server.fid import Fid
+
+if TYPE_CHECKING:
+    from ninepfs.server.channel import Space
+    from ninepfs.server.session import Session
+
+
+def fail(code: int) -> NoReturn:
+    """Answer the request with this errno."""
+    raise OSError(code, os.strerror(code))
+
+
+class Request:
+    """What a handler gets beside the fields of the message.
+
+    One object serves request after request; only one that outlives its turn (it is slow, or answered later) keeps it
+    for good, and the session goes on with a new one.
+    """
+
+    __slots__ = ("cancel", "flushed", "flushes", "held", "parked", "session", "slow", "space", "tag")
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self.tag = 0
+        self.space: Space
+        self.slow = False
+        """A successor leads the session while this is still in its handler."""
+        self.parked = False
+        """The handler returned without a reply; it is given later."""
+        self.flushed = False
+        """The client gave up."""
+        self.flushes: list[Request] = []
+        """The Tflush requests to answer when this one is done."""
+        self.cancel: Callable[[], None] | None = None
+        """Ends the wait of a parked request early."""
+        self.held: list[Fid] = []
+        """Fids kept alive for a slow request."""
+
+    def fid(self, number: int) -> Fid:
+        """The fid of that number.
+
+        Raises:
+            OSError: ENOENT, there is none.
+        """
+        fid = self.session.fids.get(number)
+        if fid is None:
+            fail(errno.ENOENT)
+        return fid
+
+    def retry(self) -> None:
+        """A driver was interrupted: asking it again is right unless the client gave up.
+
+        Raises:
+            InterruptedError: it did.
+        """
+        if self.flushed or self.session.closed:
+            raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+
+    def park(self, cancel: Callable[[], None] | None = None) -> None:
+        """The reply comes later, by :meth:`Session.finish`: the handler must then return None.
+
+        The caller holds ``session.lock``, so that nobody can finish or flush the request before it is in its place.
+        """
+        session = self.session
+        if len(session.inflight) >= session.limits.parked_requests:
+            fail(errno.ENOLCK)
+        self.parked = True
+        self.cancel = cancel
+        self.space = session.channel.space(self.space)
+        session.inflight[self.tag] = self

@@ -1,0 +1,267 @@
+"""A session: from one Tversion to the next, or to the end of the connection."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ninepfs.server.channel import Channel, Space
+from ninepfs.server.fid import Fid
+from ninepfs.server.request import Request, fail
+from ninepfs.server.xattr import XattrWrite
+from ninepfs.wire.codec import CODECS, PackInto, UnpackBody
+from ninepfs.wire.constants import READ_OVERHEAD
+from ninepfs.wire.fields import Dialect
+from ninepfs.wire.messages import NUMBERS, Rerror, Rflush, Rlerror
+
+if TYPE_CHECKING:
+    from ninepfs.server.server import Server
+
+log = logging.getLogger("ninepfs.session")
+
+Handler: TypeAlias = Callable[..., Any]
+Entry: TypeAlias = tuple[UnpackBody, Handler, PackInto | None]
+"""(unpack the body, handle, pack the reply); the last is None when the handler fills the reply's data in place."""
+Table: TypeAlias = list[Entry | None]
+"""By message number."""
+
+
+class Session:
+    """The state that a client has with the server: fids, and requests in flight."""
+
+    def __init__(self, server: Server, channel: Channel, dialect: Dialect, msize: int, table: Table) -> None:
+        self.server = server
+        self.channel = channel
+        self.dialect = dialect
+        self.msize = msize
+        self.table = table
+        self.limits = server.limits
+        self.fids: dict[int, Fid] = {}
+        self.inflight: dict[int, Request] = {}
+        """Requests that outlived their turn, by tag: slow ones, and parked ones."""
+        self.lock = threading.RLock()
+        """Guards inflight, what is held, and closing."""
+        self._drained = threading.Condition(self.lock)
+        self.slow = 0
+        """How many of the requests in flight occupy a thread."""
+        self.closed = False
+        self.xattr_bytes = 0
+        self.open_files = 0
+        self.lock_count = 0
+        self.max_payload = msize - READ_OVERHEAD
+        # Whole pages, so that clients whose requests follow it ask for aligned blocks.
+        self.iounit = (msize - 24) // 4096 * 4096 or msize - 24
+        codecs = CODECS[dialect]
+        self._pack_error = codecs[NUMBERS[Rlerror if dialect is Dialect.L else Rerror]].pack_into
+        self._pack_flush = codecs[NUMBERS[Rflush]].pack_into
+        self._blksizes: dict[int, int] = {}
+        self._late: deque[tuple[Request, PackInto | None, Any]] = deque()
+        self._telling = False
+
+    # --- answers
+
+    def error(self, failure: OSError) -> tuple[PackInto, tuple[Any, ...]]:
+        """The reply that tells of a failure, in the session's dialect."""
+        code = failure.errno or errno.EIO
+        if self.dialect is Dialect.L:
+            return self._pack_error, (code,)
+        return self._pack_error, (os.strerror(code).encode(), code)
+
+    def finish(self, request: Request, pack: PackInto | None, reply: Any, number: int = 0) -> None:
+        """Answer a request that outlived its turn, and the flushes that wait for it.
+
+        A ``reply`` of None means that the request was given up and has no answer.
+        """
+        orphans: list[Fid] = []
+        with self.channel.sending:
+            # The tag leaves the table and the reply leaves for the client in one step: a Tflush that comes in between
+            # would else be answered first.
+            spaces: list[Space] = []
+            self._answer(request, pack, reply, number, spaces, orphans)
+            try:
+                for space in spaces:
+                    space.send()
+            except OSError as failure:
+                log.debug("%s: could not send: %s", self.channel.peer, failure)
+        for fid in orphans:
+            try:
+                self.release(fid)
+            except OSError as failure:
+                log.debug("%s: closing a clunked file: %s", self.channel.peer, failure)
+
+    def not_slow(self, request: Request) -> None:
+        """A slow request occupies its thread no longer, but has no reply yet."""
+        with self.lock:
+            if request.slow:
+                request.slow = False
+                self.slow -= 1
+                if not self.slow:
+                    self._drained.notify_all()
+
+    def finish_later(self, request: Request, pack: PackInto | None, reply: Any) -> None:
+        """:meth:`finish` from a thread that must not wait for this client to take its replies."""
+        self._late.append((request, pack, reply))
+        with self.lock:
+            if self._telling:
+                return
+            self._telling = True
+        self.server.engine.crew.start(self._tell)
+
+    def _tell(self) -> None:
+        while True:
+            with self.lock:
+                if not self._late:
+                    self._telling = False
+                    return
+            self.finish(*self._late.popleft())
+
+    def _answer(
+        self,
+        request: Request,
+        pack: PackInto | None,
+        reply: Any,
+        number: int,
+        spaces: list[Space],
+        orphans: list[Fid],
+    ) -> None:
+        with self.lock:
+            if self.inflight.get(request.tag) is request:
+                del self.inflight[request.tag]
+            self.not_slow(request)
+            for fid in request.held:
+                fid.held -= 1
+                if fid.orphan and not fid.held:
+                    orphans.append(fid)
+            request.held = []
+            closed = self.closed
+            flushes, request.flushes = request.flushes, []
+        space = request.space
+        if closed or reply is None:
+            space.drop()
+        elif pack is None:
+            space.put_payload(number, request.tag, reply)
+        else:
+            space.put(pack, request.tag, reply)
+        spaces.append(space)
+        for flush in flushes:
+            self._answer(flush, self._pack_flush, (), 0, spaces, orphans)
+
+    # --- fids
+
+    def add(self, number: int, fid: Fid) -> None:
+        """Give a fid its number.
+
+        Raises:
+            OSError: EINVAL when the number is in use, EMFILE when there are too many.
+        """
+        if number == 0xFFFFFFFF:
+            fail(errno.EINVAL)
+        if len(self.fids) >= self.limits.fids:
+            fail(errno.EMFILE)
+        if self.fids.setdefault(number, fid) is not fid:
+            fail(errno.EINVAL)
+        if self.closed and self.fids.pop(number, None) is fid:  # ended while a slow request was at it
+            self.release(fid)
+
+    def clunk(self, number: int) -> Fid:
+        """End a fid. What it has open is closed now, or after the last slow request that uses it.
+
+        Raises:
+            OSError: ENOENT for no such fid; else what closing reported. The fid is gone all the same.
+        """
+        fid = self.fids.pop(number, None)
+        if fid is None:
+            fail(errno.ENOENT)
+        if self.inflight:
+            with self.lock:
+                if fid.held:
+                    fid.orphan = True
+                    return fid
+        self.release(fid)
+        return fid
+
+    def release(self, fid: Fid) -> None:
+        """Give back what a fid has that is no longer in the table."""
+        if fid.locked:
+            self.server.locks.forget_fid(fid)
+        handle = fid.handle
+        if handle is not None:
+            fid.handle = None
+            self.count_open(-1)
+            fid.export.driver.close(handle)
+        elif fid.xattr is not None:
+            xattr, fid.xattr = fid.xattr, None
+            self.charge_xattr(-xattr.charge)
+            if isinstance(xattr, XattrWrite) and not self.closed:
+                self._set_xattr(fid, xattr)
+
+    @staticmethod
+    def _set_xattr(fid: Fid, xattr: XattrWrite) -> None:
+        driver = fid.export.driver
+        if len(xattr.value) != xattr.size:
+            fail(errno.EINVAL)
+        if xattr.size:
+            driver.setxattr(fid.node, None, xattr.name, bytes(xattr.value), xattr.flags)
+        else:
+            driver.removexattr(fid.node, None, xattr.name)
+
+    def charge_xattr(self, size: int) -> None:
+        """Count bytes of extended attributes that fids hold.
+
+        Raises:
+            OSError: ENOSPC, too many.
+        """
+        with self.lock:
+            if size > 0 and self.xattr_bytes + size > self.limits.xattr_bytes:
+                fail(errno.ENOSPC)
+            self.xattr_bytes += size
+
+    def count_open(self, change: int) -> None:
+        """Count open files.
+
+        Raises:
+            OSError: EMFILE, too many.
+        """
+        self.server.open_files.count(self, change)
+
+    def blksize(self, size: int) -> int:
+        """The block size to tell for a file of the host's block size ``size``: the largest multiple that one message
+        carries, so that programs that go by it read and write in full messages."""
+        told = self._blksizes.get(size)
+        if told is None:
+            room = self.msize - 24
+            told = room // size * size or room if size else room
+            if len(self._blksizes) < 64:
+                self._blksizes[size] = told
+        return told
+
+    # --- the end
+
+    def close(self, *, wait: bool) -> None:
+        """End the session: nothing in flight is answered any more, and all fids go.
+
+        With ``wait``, returns only when everything in flight has ended.
+        """
+        with self.lock:
+            self.closed = True
+            pending = list(self.inflight.values())
+            for request in pending:
+                request.flushed = True
+        for request in pending:
+            if request.cancel is not None:
+                request.cancel()
+        if wait:
+            with self.lock:
+                while self.slow:
+                    self._drained.wait(1.0)
+        self.server.locks.forget_session(self)
+        for number in list(self.fids):
+            try:
+                self.clunk(number)
+            except OSError as failure:
+                log.debug("%s: fid %d: %s", self.channel.peer, number, failure)

@@ -1,0 +1,1 @@
+"""Ways to clients: each kind makes channels for the server."""

@@ -1,0 +1,229 @@
+"""Listening on addresses, and taking over sockets that somebody else opened."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import stat
+import threading
+import time
+
+from ninepfs.address import Address, FdAddress, TcpAddress, UnixAddress, VsockAddress
+from ninepfs.server.server import Server
+from ninepfs.transports.stream.channel import StreamChannel
+
+log = logging.getLogger("ninepfs.stream")
+
+_BACKLOG = 128
+
+
+class ListenError(Exception):
+    """An address cannot be listened on; the text is one plain sentence."""
+
+
+class Listener:
+    """Accepts clients for a server on one address, in a thread of its own.
+
+    Args:
+        server: who serves them.
+        address: where to listen. An ``fd://`` address may be a listening socket or a connected one, which is then the
+            only client.
+
+    Raises:
+        ListenError: that is not possible.
+    """
+
+    def __init__(self, server: Server, address: Address) -> None:
+        self._server = server
+        self._unlink: tuple[str, int] | None = None
+        self._ending = False
+        self._socket = self._open(address)
+        self.connected = not _listens(self._socket)
+        """Whether the socket is a client already; there will be no other."""
+        self.address = self._resolved(address)
+        """Where it listens, with the port that was chosen."""
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to serve."""
+        if self.connected:
+            self._serve(self._socket)
+            return
+        self._thread = threading.Thread(target=self._accept, name=f"9pfs {self.address}", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Accept nobody any more. Clients that are being served are left alone."""
+        if self._ending:
+            return
+        self._ending = True
+        if self.connected:
+            return
+        try:
+            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept
+        except OSError:
+            pass
+        if self._thread is not None:
+            self._thread.join()
+        self._socket.close()
+        if self._unlink is not None:
+            path, inode = self._unlink
+            try:
+                if os.stat(path).st_ino == inode:
+                    os.unlink(path)
+            except OSError:
+                pass
+
+    # --- opening
+
+    def _open(self, address: Address) -> socket.socket:
+        try:
+            match address:
+                case UnixAddress(path):
+                    return self._open_unix(path)
+                case TcpAddress(host, port):
+                    return _open_tcp(host, port)
+                case VsockAddress(cid, port):
+                    sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
+                    sock.bind((socket.VMADDR_CID_ANY if cid is None else cid, port))
+                    sock.listen(_BACKLOG)
+                    return sock
+                case FdAddress(fd):
+                    return _inherit(fd)
+        except socket.gaierror as failure:
+            raise ListenError(f"cannot listen on {address}: {failure.strerror}") from None
+        except OSError as failure:
+            raise ListenError(f"cannot listen on {address}: {_reason(failure)}") from None
+
+    def _open_unix(self, path: str) -> socket.socket:
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            try:
+                sock.bind(path)
+            except OSError as failure:
+                if failure.errno != errno.EADDRINUSE or not _abandoned(path):
+                    raise
+                os.unlink(path)  # left behind by a server that is gone
+                sock.bind(path)
+            sock.listen(_BACKLOG)
+            self._unlink = path, os.stat(path).st_ino
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _resolved(self, address: Address) -> Address:
+        if isinstance(address, TcpAddress):
+            return TcpAddress(address.host, self._socket.getsockname()[1])
+        return address
+
+    # --- clients
+
+    def _accept(self) -> None:
+        while not self._ending:
+            try:
+                client, _ = self._socket.accept()
+            except OSError as failure:
+                if self._ending or failure.errno in (errno.EBADF, errno.EINVAL):
+                    return
+                log.warning("%s: cannot accept a client: %s", self.address, failure.strerror)
+                time.sleep(0.1)  # out of descriptors, most likely: that passes
+                continue
+            self._serve(client)
+
+    def _serve(self, client: socket.socket) -> None:
+        try:
+            if client.family in (socket.AF_INET, socket.AF_INET6):
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            channel = StreamChannel(client, _peer(client))
+        except OSError as failure:  # gone already
+            log.info("%s: a client left at once: %s", self.address, failure.strerror)
+            client.close()
+            return
+        if self._server.connect(channel):
+            log.info("%s: connected", channel.peer)
+        else:
+            log.warning("%s: turned away, there are too many clients", channel.peer)
+            client.close()
+
+
+def _open_tcp(host: str, port: int) -> socket.socket:
+    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(where)
+        sock.listen(_BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _inherit(fd: int) -> socket.socket:
+    try:
+        mode = os.fstat(fd).st_mode
+    except OSError:
+        raise ListenError(f"descriptor {fd} is not open; pass an open socket, or use another address") from None
+    if not stat.S_ISSOCK(mode):
+        raise ListenError(f"descriptor {fd} is not a socket")
+    sock = socket.socket(fileno=fd)
+    if sock.type != socket.SOCK_STREAM:
+        sock.detach()
+        raise ListenError(f"descriptor {fd} is not a stream socket")
+    os.set_inheritable(fd, False)
+    return sock
+
+
+def _listens(sock: socket.socket) -> bool:
+    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+
+
+def _abandoned(path: str) -> bool:
+    """Whether nobody listens on a unix socket that exists."""
+    if not stat.S_ISSOCK(os.lstat(path).st_mode):
+        return False
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False
+
+
+def _reason(failure: OSError) -> str:
+    if failure.errno == errno.EADDRINUSE:
+        return "the address is in use; stop the other server or choose another address"
+    if failure.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address"
+    return (failure.strerror or str(failure)).lower()
+
+
+def _peer(client: socket.socket) -> str:
+    match client.family:
+        case socket.AF_INET:
+            host, port = client.getpeername()
+            return f"{host}:{port}"
+        case socket.AF_INET6:
+            host, port, *_ = client.getpeername()
+            return f"[{host}]:{port}"
+        case socket.AF_UNIX:
+            pid, uid, _ = _credentials(client)
+            return f"process {pid} of user {uid}"
+        case socket.AF_VSOCK:
+            cid, port = client.getpeername()
+            return f"vsock {cid}:{port}"
+    return "client"
+
+
+def _credentials(client: socket.socket) -> tuple[int, int, int]:
+    raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return tuple(int.from_bytes(raw[i : i + 4], "little") for i in (0, 4, 8))  # type: ignore[return-value]

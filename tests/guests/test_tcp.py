@@ -1,0 +1,250 @@
+"""The Linux kernel's own 9P client, over TCP, does with our server what people do with file systems."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from .conftest import Rig, exercise_command
+from .uml import Guest
+
+# The first of these tests may have to build the kernel. Nothing here waits for ever: see the limits in uml.py.
+pytestmark = [pytest.mark.guests, pytest.mark.timeout(1200)]
+
+ALL = ["coreutils", "tar", "git", "sqlite", "locks", "mmaps", "unlinked", "xattrs", "sparse", "names"]
+CACHED = ["coreutils", "tar", "git", "sqlite", "mmaps", "unlinked", "sparse"]
+
+
+def some(names: list[str], slow: list[str]) -> list[str | ParameterSet]:
+    """These names, of which some are left to the slow runs."""
+    return [pytest.param(name, marks=pytest.mark.slow) if name in slow else name for name in names]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_root(name: str, root_rig: Rig) -> None:
+    """The server is root, nothing is cached."""
+    root_rig.exercise(name)
+
+
+@pytest.mark.parametrize("name", some(ALL, slow=["git"]))
+def test_ordinary_user(name: str, user_rig: Rig) -> None:
+    """The server is an ordinary user: no owners, all else works."""
+    user_rig.exercise(name)
+
+
+@pytest.mark.parametrize("name", some(CACHED, slow=["coreutils", "git", "sparse"]))
+def test_cache_mmap(name: str, root_rig: Rig) -> None:
+    """Writable mappings; pages are cached while they are mapped."""
+    root_rig.exercise(name, root_rig.server.mount(cache="mmap"))
+
+
+@pytest.mark.parametrize("name", some(CACHED, slow=["tar", "git"]))
+def test_cache_loose(name: str, root_rig: Rig) -> None:
+    """Everything is cached and written back late; alone, a guest sees no difference."""
+    root_rig.exercise(name, root_rig.server.mount(cache="loose"))
+
+
+@pytest.mark.parametrize("name", some(CACHED, slow=["coreutils", "git", "sqlite"]))
+def test_cache_fscache(name: str, root_rig: Rig) -> None:
+    """Like loose, and what was read is kept on a disk of the guest."""
+    root_rig.provide_fscache()
+    root_rig.exercise(name, root_rig.server.mount(cache="fscache"))
+
+
+@pytest.mark.slow
+def test_many_files(root_rig: Rig) -> None:
+    """20 000 files in one directory."""
+    root_rig.exercise("many", timeout=300)
+
+
+@pytest.mark.parametrize("msize", [8192, 1048576])
+def test_message_sizes(msize: int, root_rig: Rig) -> None:
+    """Small and large messages carry the same data."""
+    root_rig.exercise("sparse", root_rig.server.mount(msize=msize))
+
+
+@pytest.mark.parametrize("cache", ["none", "loose", "mmap"])
+def test_data_both_ways(cache: str, root_rig: Rig) -> None:
+    """What the host writes the guest reads, and the other way round."""
+    size = 20_000_003
+    data = os.urandom(size)
+    (root_rig.share / "from-host").write_bytes(data)
+    directory = root_rig.directory(root_rig.server.mount(cache=cache))
+    root_rig.run(f"dd if={directory}/from-host of=/tmp/data bs=123457 status=none")
+    sums = root_rig.run(f"md5sum </tmp/data; md5sum <{directory}/from-host; rm {directory}/from-host").output.split()
+    assert {sums[0], sums[2]} == {hashlib.md5(data).hexdigest()}
+    assert not (root_rig.share / "from-host").exists()
+    root_rig.run(f"dd if=/tmp/data of={directory}/from-guest bs=99991 status=none conv=fsync; rm /tmp/data")
+    assert (root_rig.share / "from-guest").read_bytes() == data
+    (root_rig.share / "from-guest").unlink()
+
+
+def test_host_changes_are_seen(root_rig: Rig) -> None:
+    """Without a cache, the guest sees at once what the host does, and its open files survive it."""
+    directory = root_rig.directory()
+    guest, share = root_rig.guest, root_rig.share
+    (share / "file").write_text("first")
+    assert guest.run(f"cat {directory}/file").output == "first"
+    (share / "file").write_text("second, longer")
+    assert guest.run(f"cat {directory}/file").output == "second, longer"
+    command = guest.start(
+        f"exec 3<>{directory}/file; echo >/run/control/guest-open; "
+        "until rm /run/control/host-go; do sleep 0.05; done 2>/dev/null; "
+        "cat <&3; echo more >&3; stat -L -c %s /proc/self/fd/3"
+    )
+    command.hear("open")
+    held = os.open(share / "file", os.O_RDONLY)
+    (share / "file").unlink()
+    (share / "file").write_text("another")
+    guest.tell("go")
+    assert command.wait(30).output == "second, longer19\n"
+    assert os.pread(held, 100, 0) == b"second, longermore\n"
+    os.close(held)
+    assert (share / "file").read_text() == "another"
+    (share / "file").rename(share / "renamed")
+    guest.run(f"[ ! -e {directory}/file ] && [ -e {directory}/renamed ] && rm {directory}/renamed")
+    assert not (share / "renamed").exists()
+
+
+def test_owners_on_the_host(root_rig: Rig) -> None:
+    """With passthrough as root, files belong on the host to the guest's user and have the mode that it asked for."""
+    directory = root_rig.directory()
+    root_rig.run(
+        f"mkdir -m 777 {directory}/owners && cd {directory}/owners && setpriv --reuid 1001 --regid 1002 --clear-groups "
+        "bash -c 'umask 027; : >file; mkdir directory; ln -s x link; mkfifo fifo'"
+    )
+    for name, mode in (("file", 0o100640), ("directory", 0o40750), ("link", 0o120777), ("fifo", 0o10640)):
+        found = (root_rig.share / "owners" / name).lstat()
+        assert (name, found.st_uid, found.st_gid, found.st_mode) == (name, 1001, 1002, mode)
+    root_rig.run(f"rm -r {directory}/owners")
+
+
+class HostFile:
+    """A program of the host that locks: its own open file, and so its own fcntl locks."""
+
+    def __init__(self, path: Path) -> None:
+        self.fd = os.open(path, os.O_RDWR)
+
+    def lock(self, start: int, length: int, kind: int = fcntl.LOCK_EX) -> bool:
+        """Try to lock; whether it worked."""
+        try:
+            fcntl.lockf(self.fd, kind | fcntl.LOCK_NB, length, start)
+        except BlockingIOError:
+            return False
+        return True
+
+    def unlock(self, start: int, length: int) -> None:
+        """Give the range back."""
+        fcntl.lockf(self.fd, fcntl.LOCK_UN, length, start)
+
+
+def test_locks_between_guest_and_host(root_rig: Rig) -> None:
+    """Each side's locks stop the other: bytes, readers, waiting, and the end by close."""
+    path = root_rig.share / "locked"
+    path.write_bytes(bytes(100))
+    host = HostFile(path)
+    mount = root_rig.server.mount(options=("locktimeout=1",))
+    directory = root_rig.directory(mount)
+    guest = root_rig.guest
+    variables = {"DIR": directory, "FILE": f"{directory}/locked", "CACHE": "none"}
+    command = guest.start(exercise_command("host_locks", "/run/guests", variables))
+
+    command.hear("locked")
+    assert not host.lock(10, 10)
+    assert not host.lock(19, 1, fcntl.LOCK_SH)
+    assert not host.lock(0, 0)
+    assert host.lock(0, 10)
+    assert host.lock(20, 10)
+    host.unlock(0, 0)
+    guest.tell("tried")
+    command.hear("unlocked")
+    assert host.lock(10, 10)
+    host.unlock(10, 10)
+
+    assert host.lock(30, 10)
+    guest.tell("host-locked")
+    command.hear("waits")
+    time.sleep(0.3)
+    released = time.monotonic()
+    host.unlock(30, 10)
+    command.hear("got", 35)
+    assert time.monotonic() - released < 5
+
+    assert not host.lock(30, 10)
+    assert host.lock(60, 10, fcntl.LOCK_SH)
+    guest.tell("host-shared")
+    command.hear("closed")
+    assert host.lock(0, 0)
+    guest.tell("done")
+    command.wait(10)
+    os.close(host.fd)
+    path.unlink()
+
+
+def test_locks_between_guests(root_rig: Rig) -> None:
+    """Two guests add to one number under a lock: no addition is lost."""
+    counter = root_rig.share / "counter"
+    counter.write_text("0\n")
+    mount = root_rig.server.mount(options=("locktimeout=1",))
+    script = (
+        "for i in {1..20}; do flock DIR/counter.lock bash -c 'read n <DIR/counter; echo $((n + 1)) >DIR/counter'; done"
+    )
+    first = root_rig.directory(mount)
+    with Guest(root_rig.network) as other:
+        second = other.mount(mount)
+        commands = [
+            root_rig.guest.start(script.replace("DIR", first)),
+            other.start(script.replace("DIR", second)),
+        ]
+        for command in commands:
+            command.wait(60)
+    assert counter.read_text() == "40\n"
+    counter.unlink()
+    (root_rig.share / "counter.lock").unlink()
+
+
+def test_locks_end_with_the_guest(root_rig: Rig) -> None:
+    """A guest whose power is cut loses its locks when the connection ends."""
+    path = root_rig.share / "orphan"
+    path.write_bytes(b"")
+    host = HostFile(path)
+    with Guest(root_rig.network) as other:
+        directory = other.mount(root_rig.server.mount())
+        # The locking process must stay: Linux 6.1 gives up a flock when the process that took it closes its copy.
+        command = other.start(f"flock {directory}/orphan bash -c 'echo >/run/control/guest-locked; sleep 60'")
+        command.hear("locked")
+        assert not host.lock(0, 0)
+        other.kill()
+    deadline = time.monotonic() + 5
+    while not host.lock(0, 0):
+        assert time.monotonic() < deadline, "the lock outlives its guest"
+        time.sleep(0.05)
+    os.close(host.fd)
+    path.unlink()
+
+
+def test_a_waiting_lock_stops_nobody_else(root_rig: Rig) -> None:
+    """While one process of the guest waits for a lock, others work on."""
+    (root_rig.share / "contended").write_bytes(b"")
+    host = HostFile(root_rig.share / "contended")
+    assert host.lock(0, 0)
+    directory = root_rig.directory(root_rig.server.mount(options=("locktimeout=1",)))
+    guest = root_rig.guest
+    waiting = guest.start(f"flock {directory}/contended true")
+    time.sleep(0.2)
+    guest.run(f"for i in {{1..20}}; do echo $i >{directory}/other; cat {directory}/other >/dev/null; done", 10)
+    assert waiting.running
+    timer = threading.Timer(0.1, host.unlock, (0, 0))
+    timer.start()
+    waiting.wait(10)
+    timer.join()
+    os.close(host.fd)
+    (root_rig.share / "contended").unlink()
+    (root_rig.share / "other").unlink()
