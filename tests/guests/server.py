@@ -63,12 +63,12 @@ def _closed_parent(path: str) -> Path | None:
 class Server:
     """A server process; it listens on the network's server address while the context is entered."""
 
-    def __init__(self, network: Network, share: Path, *, user: int | None = None, port: int = 5640) -> None:
+    def __init__(self, network: Network, share: Path, *, user: int | None = None) -> None:
         """A server for this directory, as root or as this (numeric) user without any privilege."""
         self.network = network
         self.share = share
         self.user = user
-        self.port = port
+        self.port = network.free_port()
         self.log = Path()
         self._process: Process | None = None
 

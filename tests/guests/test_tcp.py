@@ -13,7 +13,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from .conftest import Rig, exercise_command
-from .uml import Guest
+from .uml import Guest, wait_until
 
 # The first of these tests may have to build the kernel. Nothing here waits for ever: see the limits in uml.py.
 pytestmark = [pytest.mark.guests, pytest.mark.timeout(1200)]
@@ -210,22 +210,21 @@ def test_locks_between_guests(root_rig: Rig) -> None:
     (root_rig.share / "counter.lock").unlink()
 
 
-def test_locks_end_with_the_guest(root_rig: Rig) -> None:
-    """A guest whose power is cut loses its locks when the connection ends."""
+def test_locks_end_with_the_connection(root_rig: Rig) -> None:
+    """When a connection ends without a word, the server gives up the locks that were held through it."""
     path = root_rig.share / "orphan"
     path.write_bytes(b"")
     host = HostFile(path)
-    with Guest(root_rig.network) as other:
-        directory = other.mount(root_rig.server.mount())
-        # The locking process must stay: Linux 6.1 gives up a flock when the process that took it closes its copy.
-        command = other.start(f"flock {directory}/orphan bash -c 'echo >/run/control/guest-locked; sleep 60'")
-        command.hear("locked")
-        assert not host.lock(0, 0)
-        other.kill()
-    deadline = time.monotonic() + 5
-    while not host.lock(0, 0):
-        assert time.monotonic() < deadline, "the lock outlives its guest"
-        time.sleep(0.05)
+    server, guest = root_rig.server, root_rig.guest
+    variables = {"ADDRESS": server.network.server_address, "PORT": str(server.port), "ANAME": str(server.share)}
+    command = guest.start(exercise_command("lost_connection", "/run/guests", {"DIR": "/tmp", **variables}))
+    command.hear("locked")
+    assert not host.lock(0, 0)
+    guest.tell("tried")
+    command.hear("ended")
+    assert wait_until(lambda: host.lock(0, 0), 5), "the lock outlives its connection"
+    guest.tell("done")
+    command.wait(30)
     os.close(host.fd)
     path.unlink()
 

@@ -79,6 +79,7 @@ class Network:
     def __init__(self) -> None:
         self.name = f"ninepfs-{os.getpid()}-{next(self._numbers)}"
         self._links = 0
+        self._ports = itertools.count(5640)
 
     def __enter__(self) -> Self:
         require()
@@ -106,6 +107,10 @@ class Network:
         _ip("-n", self.name, "address", "add", f"{link.host_address}/24", "dev", link.device)
         _ip("-n", self.name, "link", "set", link.device, "up")
         return link
+
+    def free_port(self) -> int:
+        """A port of the server address that nobody else uses."""
+        return next(self._ports)
 
     def command(self, arguments: Sequence[str | Path]) -> list[str]:
         """The command line that runs this command inside the namespace."""

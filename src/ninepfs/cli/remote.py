@@ -6,13 +6,23 @@ import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import BinaryIO, NoReturn, Self
+from typing import IO, Any, BinaryIO, NoReturn, Self
 
 import click
 
 from ninepfs.address import Address, AddressError, Target, split_target
 from ninepfs.client import Client, Tree
 from ninepfs.wire import ProtocolError
+
+
+class Mistake(click.ClickException):
+    """Something in the command line is wrong: one sentence on standard error, and exit status 2."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Writes the sentence."""
+        click.echo(self.format_message(), file=file, err=file is None)
 
 
 class Remote:
@@ -23,7 +33,7 @@ class Remote:
     """
 
     def __init__(self, name: str) -> None:
-        self.output: BinaryIO = click.get_binary_stream("stdout")
+        self.output: BinaryIO = sys.stdout.buffer
         self.to_terminal = self.output.isatty()
         self._name = name
         self._failed = False
@@ -35,21 +45,28 @@ class Remote:
         The exit status is 0, or 1 if something failed.
 
         Raises:
-            click.UsageError: a URL is none; then nothing was done.
+            Mistake: a URL is none; then nothing was done.
         """
         try:
             targets = [split_target(url) for url in urls]
         except AddressError as error:
-            raise click.UsageError(str(error)) from None
+            raise Mistake(f"9pfs {self._name}: {error}") from None
         try:
             for url, target in zip(urls, targets, strict=True):
                 self._run_one(url, target, action)
             self.output.flush()
         except BrokenPipeError:
-            # Whoever read the output has seen enough. What is still buffered goes nowhere, also at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            self._failed = True
+            # Whoever read the output has seen enough.
+            self._drop_output()
+        except OSError as error:
+            self.fail(f"standard output: {reason(error)}")
+            self._drop_output()
         sys.exit(int(self._failed))
+
+    def _drop_output(self) -> None:
+        """Lets what is still buffered go nowhere, or Python would try again at exit, and complain."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        self._failed = True
 
     def _run_one(self, url: str, target: Target, action: Callable[[Tree, str, str], None]) -> None:
         try:

@@ -32,7 +32,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Generic, NamedTuple, NoReturn, TypeAlias, TypeVar
 
-from ninepfs.wire.constants import LockType, SetattrMask
+from ninepfs.wire.constants import LockType
 
 NodeT = TypeVar("NodeT")
 HandleT = TypeVar("HandleT")
@@ -48,6 +48,10 @@ class User(NamedTuple):
     uid: int
 
 
+IdentityFields: TypeAlias = tuple[int, int, int, int]
+"""(mode, ino, version, dev): an :class:`Identity`, or a plain tuple, which is faster to make."""
+
+
 class Identity(NamedTuple):
     """What a qid is made of.
 
@@ -61,6 +65,13 @@ class Identity(NamedTuple):
     dev: int = 0
 
 
+AttributeFields: TypeAlias = tuple[
+    int, IdentityFields, int, int, int, int, int, int, int, int,
+    int, int, int, int, int, int, int, int, int, int,
+]  # fmt: skip
+"""An :class:`Attributes`, or a plain tuple of the same, which is faster to make."""
+
+
 class Attributes(NamedTuple):
     """What Tgetattr tells, in its order, and what the qid is made of. ``valid`` is a GetattrMask.
 
@@ -68,7 +79,7 @@ class Attributes(NamedTuple):
     """
 
     valid: int
-    identity: Identity
+    identity: IdentityFields
     mode: int
     uid: int
     gid: int
@@ -92,7 +103,7 @@ class Attributes(NamedTuple):
 class Changes(NamedTuple):
     """What Tsetattr asks for. ``valid`` is a SetattrMask and says which of the others count."""
 
-    valid: SetattrMask
+    valid: int
     mode: int = 0
     uid: int = LEAVE
     gid: int = LEAVE
@@ -158,11 +169,11 @@ class Driver(Generic[NodeT, HandleT]):
         """The root of the tree for this user."""
         unsupported()
 
-    def identity(self, node: NodeT) -> Identity:
+    def identity(self, node: NodeT) -> IdentityFields:
         """What the node's qid is made of. By default taken from :meth:`getattr`."""
-        return self.getattr(node, None, 0).identity
+        return self.getattr(node, None, 0)[1]
 
-    def lookup(self, node: NodeT, name: bytes) -> tuple[NodeT, Identity]:
+    def lookup(self, node: NodeT, name: bytes) -> tuple[NodeT, IdentityFields]:
         """The child ``name`` of a directory; a symbolic link is returned itself, never followed.
 
         ENOENT when there is none, ENOTDIR when ``node`` is no directory.
@@ -179,7 +190,7 @@ class Driver(Generic[NodeT, HandleT]):
 
     # --- attributes
 
-    def getattr(self, node: NodeT, handle: HandleT | None, mask: int) -> Attributes:
+    def getattr(self, node: NodeT, handle: HandleT | None, mask: int) -> AttributeFields:
         """The attributes of a node, through its open handle if there is one (it may be unlinked by now).
 
         ``mask`` (GetattrMask) says what the client wants; more may be given.
@@ -200,13 +211,13 @@ class Driver(Generic[NodeT, HandleT]):
 
     # --- open files
 
-    def open(self, node: NodeT, flags: int) -> tuple[HandleT, Identity]:
+    def open(self, node: NodeT, flags: int) -> tuple[HandleT, IdentityFields]:
         """Open a file or directory. ``flags`` are LFlag bits; CREATE is never among them."""
         unsupported()
 
     def create(
         self, node: NodeT, name: bytes, flags: int, mode: int, uid: int, gid: int
-    ) -> tuple[NodeT, HandleT, Identity]:
+    ) -> tuple[NodeT, HandleT, IdentityFields]:
         """Make a regular file in a directory and open it; one that exists is opened unless ``flags`` has EXCL."""
         unsupported()
 
@@ -243,15 +254,15 @@ class Driver(Generic[NodeT, HandleT]):
 
     # --- names
 
-    def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> Identity:
+    def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         """Make a directory."""
         unsupported()
 
-    def symlink(self, node: NodeT, name: bytes, target: bytes, uid: int, gid: int) -> Identity:
+    def symlink(self, node: NodeT, name: bytes, target: bytes, uid: int, gid: int) -> IdentityFields:
         """Make a symbolic link; ``target`` is any text."""
         unsupported()
 
-    def mknod(self, node: NodeT, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> Identity:
+    def mknod(self, node: NodeT, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> IdentityFields:
         """Make a file, fifo, socket or device; the type is in ``mode``."""
         unsupported()
 

@@ -8,7 +8,18 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NoReturn, TypeVar
 
-from ninepfs.drivers.base import Attributes, Changes, Driver, Entry, HandleT, HostLock, Identity, NodeT, Statfs, User
+from ninepfs.drivers.base import (
+    AttributeFields,
+    Changes,
+    Driver,
+    Entry,
+    HandleT,
+    HostLock,
+    IdentityFields,
+    NodeT,
+    Statfs,
+    User,
+)
 from ninepfs.wire.constants import LFlag
 
 T = TypeVar("T")
@@ -23,10 +34,10 @@ class Wrapper(Driver[NodeT, HandleT]):
     def attach(self, user: User) -> NodeT:
         return self.inner.attach(user)
 
-    def identity(self, node: NodeT) -> Identity:
+    def identity(self, node: NodeT) -> IdentityFields:
         return self.inner.identity(node)
 
-    def lookup(self, node: NodeT, name: bytes) -> tuple[NodeT, Identity]:
+    def lookup(self, node: NodeT, name: bytes) -> tuple[NodeT, IdentityFields]:
         return self.inner.lookup(node, name)
 
     def parent(self, node: NodeT) -> NodeT:
@@ -35,7 +46,7 @@ class Wrapper(Driver[NodeT, HandleT]):
     def locate(self, node: NodeT) -> tuple[NodeT, bytes]:
         return self.inner.locate(node)
 
-    def getattr(self, node: NodeT, handle: HandleT | None, mask: int) -> Attributes:
+    def getattr(self, node: NodeT, handle: HandleT | None, mask: int) -> AttributeFields:
         return self.inner.getattr(node, handle, mask)
 
     def setattr(self, node: NodeT, handle: HandleT | None, changes: Changes) -> None:
@@ -47,12 +58,12 @@ class Wrapper(Driver[NodeT, HandleT]):
     def statfs(self, node: NodeT) -> Statfs:
         return self.inner.statfs(node)
 
-    def open(self, node: NodeT, flags: int) -> tuple[HandleT, Identity]:
+    def open(self, node: NodeT, flags: int) -> tuple[HandleT, IdentityFields]:
         return self.inner.open(node, flags)
 
     def create(
         self, node: NodeT, name: bytes, flags: int, mode: int, uid: int, gid: int
-    ) -> tuple[NodeT, HandleT, Identity]:
+    ) -> tuple[NodeT, HandleT, IdentityFields]:
         return self.inner.create(node, name, flags, mode, uid, gid)
 
     def read(self, handle: HandleT, buffers: Sequence[memoryview], offset: int) -> int:
@@ -76,13 +87,13 @@ class Wrapper(Driver[NodeT, HandleT]):
     def lock(self, handle: HandleT) -> HostLock | None:
         return self.inner.lock(handle)
 
-    def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> Identity:
+    def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         return self.inner.mkdir(node, name, mode, uid, gid)
 
-    def symlink(self, node: NodeT, name: bytes, target: bytes, uid: int, gid: int) -> Identity:
+    def symlink(self, node: NodeT, name: bytes, target: bytes, uid: int, gid: int) -> IdentityFields:
         return self.inner.symlink(node, name, target, uid, gid)
 
-    def mknod(self, node: NodeT, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> Identity:
+    def mknod(self, node: NodeT, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> IdentityFields:
         return self.inner.mknod(node, name, mode, major, minor, uid, gid)
 
     def link(self, node: NodeT, target: NodeT, name: bytes) -> None:
@@ -120,26 +131,26 @@ class ReadOnly(Wrapper[NodeT, HandleT]):
     def setattr(self, node: NodeT, handle: HandleT | None, changes: Changes) -> None:
         _readonly()
 
-    def open(self, node: NodeT, flags: int) -> tuple[HandleT, Identity]:
+    def open(self, node: NodeT, flags: int) -> tuple[HandleT, IdentityFields]:
         if flags & (LFlag.ACCMODE | LFlag.TRUNC | LFlag.APPEND):
             _readonly()
         return self.inner.open(node, flags)
 
     def create(
         self, node: NodeT, name: bytes, flags: int, mode: int, uid: int, gid: int
-    ) -> tuple[NodeT, HandleT, Identity]:
+    ) -> tuple[NodeT, HandleT, IdentityFields]:
         _readonly()
 
     def write(self, handle: HandleT, buffers: Sequence[memoryview], offset: int) -> int:
         _readonly()
 
-    def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> Identity:
+    def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         _readonly()
 
-    def symlink(self, node: NodeT, name: bytes, target: bytes, uid: int, gid: int) -> Identity:
+    def symlink(self, node: NodeT, name: bytes, target: bytes, uid: int, gid: int) -> IdentityFields:
         _readonly()
 
-    def mknod(self, node: NodeT, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> Identity:
+    def mknod(self, node: NodeT, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> IdentityFields:
         _readonly()
 
     def link(self, node: NodeT, target: NodeT, name: bytes) -> None:

@@ -69,6 +69,9 @@ class Desk(ABC):
     """Set by the watchdog to the serial number of a request that it relieves the leader of everything else for."""
     request: Request
     """What the handlers get to see."""
+    patience = 0
+    """How often to look for the next request, a microsecond or two each time, before going to sleep. The watchdog
+    allows it to a leader that has the machine for itself."""
 
     @abstractmethod
     def receive(self) -> Sequence[Item]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ninepfs.drivers.base import Driver, User
+from ninepfs.drivers.base import LEAVE, Driver, User
 from ninepfs.drivers.wrappers import ReadOnly
 from ninepfs.server.qids import QidMap
 
@@ -22,4 +22,5 @@ class Export:
         self.name = name
         self.driver: Driver[Any, Any] = ReadOnly(driver) if readonly else driver
         self.readonly = readonly
-        self.qids = QidMap(driver.identity(driver.attach(User(b"", 0xFFFFFFFF))).dev)
+        *_, device = driver.identity(driver.attach(User(b"", LEAVE)))
+        self.qids = QidMap(device)

@@ -15,7 +15,18 @@ class Fid:
     """A fid of a session. It is *walked* (a node), then perhaps *opened* (a handle too), or it is an extended attribute
     being read or written."""
 
-    __slots__ = ("busy", "export", "handle", "held", "locked", "node", "orphan", "root", "user", "xattr")
+    # What most fids never have are defaults of the class: it makes a walk half a microsecond faster.
+    handle: Any = None
+    """The driver's handle when the fid is open."""
+    xattr: XattrRead | XattrWrite | None = None
+    busy = False
+    """Being opened: nobody else may."""
+    locked = False
+    """Locks were taken through it."""
+    held = 0
+    """Slow requests that use it; while there are any, closing waits for the last one."""
+    orphan = False
+    """Clunked while it was held."""
 
     def __init__(self, export: Export, user: User, root: Any, node: Any) -> None:
         self.export = export
@@ -23,17 +34,6 @@ class Fid:
         self.root = root
         """Where its attach begins; ``..`` leads no further."""
         self.node = node
-        self.handle: Any = None
-        """The driver's handle when the fid is open."""
-        self.xattr: XattrRead | XattrWrite | None = None
-        self.busy = False
-        """Being opened: nobody else may."""
-        self.locked = False
-        """Locks were taken through it."""
-        self.held = 0
-        """Slow requests that use it; while there are any, closing waits for the last one."""
-        self.orphan = False
-        """Clunked while it was held."""
 
     def clone(self, node: Any) -> Fid:
         """A walked fid of the same attach."""

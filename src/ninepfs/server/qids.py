@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import stat
 from hashlib import blake2b
+from typing import TypeAlias
 
-from ninepfs.drivers.base import Identity
+from ninepfs.drivers.base import IdentityFields
 from ninepfs.wire.constants import QidType
 from ninepfs.wire.fields import Qid
 
 _TYPES = {stat.S_IFDIR: int(QidType.DIR), stat.S_IFLNK: int(QidType.SYMLINK)}
 
 _FOREIGN = 1 << 63
+
+QidFields: TypeAlias = tuple[int, int, int]
+"""(type, version, path)."""
 
 
 class QidMap:
@@ -25,12 +29,16 @@ class QidMap:
     def __init__(self, device: int) -> None:
         self.device = device
 
-    def qid(self, identity: Identity) -> Qid:
+    def qid(self, identity: IdentityFields) -> Qid:
         """The qid of an object."""
+        return Qid(*self.fields(identity))
+
+    def fields(self, identity: IdentityFields) -> QidFields:
+        """The same as a plain tuple, which is faster to make."""
         mode, ino, version, dev = identity
         if dev != self.device or ino >= _FOREIGN:
             ino = self._foreign(dev, ino)
-        return Qid(_TYPES.get(mode & 0o170000, 0), version, ino)
+        return _TYPES.get(mode & 0o170000, 0), version, ino
 
     def path(self, ino: int, dev: int) -> int:
         """The path of an object alone."""

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from weakref import ref
 
-from ninepfs.drivers.base import LEAVE, Attributes, Changes, Driver, Entry, HostLock, Identity, Statfs, User
+from ninepfs.drivers.base import LEAVE, AttributeFields, Changes, Driver, Entry, HostLock, IdentityFields, Statfs, User
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor
 from ninepfs.drivers.local.directory import Listing
@@ -33,7 +33,17 @@ _FLAGS = {
 NOFOLLOW (the object is already found), FASYNC, NONBLOCK and LARGEFILE (no meaning here), DIRECT (a reply has no
 alignment)."""
 
-_KNOWN = LFlag.ACCMODE | functools.reduce(lambda a, b: a | b, _FLAGS)
+# Plain ints: arithmetic on enum flags takes a microsecond each.
+_ACCMODE = int(LFlag.ACCMODE)
+_EXCL = int(LFlag.EXCL)
+_DIRECTORY = int(LFlag.DIRECTORY)
+_NOATIME = int(LFlag.NOATIME)
+_BTIME = int(GetattrMask.BTIME)
+_GEN = int(GetattrMask.GEN)
+_BASIC = int(GetattrMask.BASIC)
+_KNOWN = _ACCMODE | sum(int(flag) for flag in _FLAGS)
+_TO_OPEN = _KNOWN & ~_EXCL
+_TO_CREATE = _KNOWN & ~(_DIRECTORY | int(LFlag.TRUNC))
 
 
 @functools.lru_cache(1024)
@@ -45,13 +55,15 @@ def _host_flags(flags: int) -> int:
     return result
 
 
-def _version(fields: tuple[int, ...]) -> int:
-    """A 32-bit number that changes with size or time of modification, and is never 0 ("do not cache" for Linux)."""
-    return (fields[15] * 0x9E3779B1 ^ fields[16] * 0x85EBCA6B ^ fields[7] * 0xC2B2AE35) & 0xFFFFFFFF or 1
+def _identity(fields: tuple[int, ...]) -> IdentityFields:
+    """Of a statx result. The version changes with size and time of modification, and is never 0, which means "do not
+    cache" to Linux."""
+    version = (fields[16] ^ fields[15] ^ fields[7] << 8) & 0xFFFFFFFF or 1
+    return fields[5], fields[6], version, fields[19] << 32 | fields[20]
 
 
-def _identity(fields: tuple[int, ...]) -> Identity:
-    return Identity(fields[5], fields[6], _version(fields), fields[19] << 32 | fields[20])
+_statx, _BY_NAME, _MASK, _buffer = host.statx, host.BY_NAME, host.MASK, host.buffer
+_unpack_identity = host.IDENTITY.unpack_from
 
 
 class LocalDriver(Driver[Node, Handle]):
@@ -83,25 +95,30 @@ class LocalDriver(Driver[Node, Handle]):
     def attach(self, user: User) -> Node:
         return self.tree.root
 
-    def identity(self, node: Node) -> Identity:
+    def identity(self, node: Node) -> IdentityFields:
         return _identity(self.tree.stat(node))
 
-    def lookup(self, node: Node, name: bytes) -> tuple[Node, Identity]:
-        # One system call per walked component. What Tree.directory and Tree.child do is written out here: walking is
-        # what clients do most, and the two calls are a tenth of its cost.
+    def lookup(self, node: Node, name: bytes) -> tuple[Node, IdentityFields]:
+        # One system call per walked component. What host.statx_at, Tree.child and _identity do is written out here:
+        # walking is what clients do most, and the calls would be a third of its cost.
         node.used = True
         fd = node.fd
         if fd is None:
             fd = self.tree.directory(node)
         elif node.format != _DIR:
             raise host.error(errno.ENOTDIR)
-        fields = host.statx_at(fd, name)
-        ino = fields[6]
-        children = node.children
-        live = children.get(name) if children is not None else None
-        if live is None or live.ino != ino or live.birth != fields[11] << 30 | fields[12]:
-            live = self.tree.child(node, name, fields)
-        return live, _identity(fields)
+        buffer = _buffer
+        if _statx(fd, name, _BY_NAME, _MASK, buffer.address):
+            os.stat(name, dir_fd=fd, follow_symlinks=False)  # raises the error
+            return self.lookup(node, name)
+        mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = _unpack_identity(buffer.memory)
+        birth = birth << 30 | birth_ns
+        dev = major << 32 | minor
+        live = node.children.get(name)
+        child = live() if live is not None else None
+        if child is None or child.ino != ino or child.birth != birth or child.dev != dev:
+            child = node.adopt(name, Node(node, name, mode & 0o170000, ino, dev, birth))
+        return child, (mode, ino, (mtime_ns ^ mtime ^ size << 8) & 0xFFFFFFFF or 1, dev)
 
     def parent(self, node: Node) -> Node:
         return node.parent or node
@@ -116,25 +133,24 @@ class LocalDriver(Driver[Node, Handle]):
 
     # --- attributes
 
-    def getattr(self, node: Node, handle: Handle | None, mask: int) -> Attributes:
+    def getattr(self, node: Node, handle: Handle | None, mask: int) -> AttributeFields:
         fields = self.tree.stat(node) if handle is None else host.statx_fd(handle.fd)
         (
-            has, blksize, nlink, uid, gid, mode, _ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns,
-            mtime, mtime_ns, rdev_major, rdev_minor, *_device,
+            has, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns,
+            mtime, mtime_ns, rdev_major, rdev_minor, dev_major, dev_minor,
         ) = fields  # fmt: skip
-        valid = 0x7FF
-        if has & host.STATX_BTIME:
-            valid |= GetattrMask.BTIME
+        valid = _BASIC | _BTIME if has & host.STATX_BTIME else _BASIC
         gen = 0
-        if mask & GetattrMask.GEN:
+        if mask & _GEN:
             generation = self._generation(node, handle, fields)
             if generation is not None:
                 gen = generation
-                valid |= GetattrMask.GEN
+                valid |= _GEN
         rdev = os.makedev(rdev_major, rdev_minor) if rdev_major or rdev_minor else 0
-        return Attributes(
-            valid, _identity(fields), mode, uid, gid, nlink, rdev, size, blksize, blocks, atime, atime_ns, mtime,
-            mtime_ns, ctime, ctime_ns, btime, btime_ns, gen, 0,
+        return (
+            valid, (mode, ino, (mtime_ns ^ mtime ^ size << 8) & 0xFFFFFFFF or 1, dev_major << 32 | dev_minor), mode,
+            uid, gid, nlink, rdev, size, blksize, blocks, atime, atime_ns, mtime, mtime_ns, ctime, ctime_ns, btime,
+            btime_ns, gen, 0,
         )  # fmt: skip
 
     def _generation(self, node: Node, handle: Handle | None, fields: tuple[int, ...]) -> int | None:
@@ -195,12 +211,12 @@ class LocalDriver(Driver[Node, Handle]):
 
     # --- open files
 
-    def open(self, node: Node, flags: int) -> tuple[Handle, Identity]:
+    def open(self, node: Node, flags: int) -> tuple[Handle, IdentityFields]:
         format_ = node.format
         if format_ == _DIR:
-            if flags & LFlag.ACCMODE:
+            if flags & _ACCMODE:
                 raise host.error(errno.EISDIR)
-            flags = LFlag.DIRECTORY | flags & LFlag.NOATIME
+            flags = _DIRECTORY | flags & _NOATIME
         elif format_ == _LNK:
             raise host.error(errno.ELOOP)
         elif format_ != _REG:
@@ -208,13 +224,11 @@ class LocalDriver(Driver[Node, Handle]):
             raise host.error(errno.ENXIO)
         # The object is found and checked without opening it (O_PATH), and only then opened through that descriptor:
         # whatever is put in its place meanwhile is never opened.
-        object_ = self.tree.grip(node)
-        fd = self._reopen(object_, _host_flags(flags & (_KNOWN & ~LFlag.EXCL)))
-        handle = Handle(fd)
+        handle = Handle(self._reopen(self.tree.grip(node), _host_flags(flags & _TO_OPEN)))
         if format_ == _DIR:
-            handle.listing = Listing(fd, node.ino if node.parent is None else None)
+            handle.listing = Listing(handle.fd, node.ino if node.parent is None else None)
         node.opened = (ref(handle), *[opened for opened in node.opened if opened() is not None])
-        return handle, _identity(host.statx_fd(fd))
+        return handle, _identity(host.statx_fd(handle.fd))
 
     @staticmethod
     def _reopen(fd: Descriptor, flags: int) -> Descriptor:
@@ -228,14 +242,14 @@ class LocalDriver(Driver[Node, Handle]):
 
     def create(
         self, node: Node, name: bytes, flags: int, mode: int, uid: int, gid: int
-    ) -> tuple[Node, Handle, Identity]:
+    ) -> tuple[Node, Handle, IdentityFields]:
         directory = self.tree.directory(node)
         # Always exclusively: without O_EXCL the kernel would open what is there, be it a device.
-        wanted = _host_flags(flags & (_KNOWN & ~(LFlag.DIRECTORY | LFlag.TRUNC))) | os.O_CREAT | os.O_EXCL
+        wanted = _host_flags(flags & _TO_CREATE) | os.O_CREAT | os.O_EXCL
         try:
             fd = Descriptor(os.open(name, wanted | os.O_NOFOLLOW, mode & 0o7777, dir_fd=directory))
         except FileExistsError:
-            if flags & LFlag.EXCL:
+            if flags & _EXCL:
                 raise
             child, _ = self.lookup(node, name)
             handle, identity = self.open(child, flags)
@@ -288,17 +302,17 @@ class LocalDriver(Driver[Node, Handle]):
 
     # --- names
 
-    def mkdir(self, node: Node, name: bytes, mode: int, uid: int, gid: int) -> Identity:
+    def mkdir(self, node: Node, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         directory = self.tree.directory(node)
         os.mkdir(name, mode & 0o7777, dir_fd=directory)
         return self._adopted(directory, name, _DIR | mode & 0o7777, uid, gid)
 
-    def symlink(self, node: Node, name: bytes, target: bytes, uid: int, gid: int) -> Identity:
+    def symlink(self, node: Node, name: bytes, target: bytes, uid: int, gid: int) -> IdentityFields:
         directory = self.tree.directory(node)
         os.symlink(target, name, dir_fd=directory)
         return self._adopted(directory, name, _LNK | 0o777, uid, gid)
 
-    def mknod(self, node: Node, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> Identity:
+    def mknod(self, node: Node, name: bytes, mode: int, major: int, minor: int, uid: int, gid: int) -> IdentityFields:
         directory = self.tree.directory(node)
         if stat.S_IFMT(mode) not in (0, _REG, stat.S_IFIFO, stat.S_IFSOCK, stat.S_IFCHR, stat.S_IFBLK):
             raise host.error(errno.EINVAL)
@@ -307,7 +321,7 @@ class LocalDriver(Driver[Node, Handle]):
         os.mknod(name, mode & 0o177777, os.makedev(major, minor), dir_fd=directory)
         return self._adopted(directory, name, (stat.S_IFMT(mode) or _REG) | mode & 0o7777, uid, gid)
 
-    def _adopted(self, directory: Descriptor, name: bytes, mode: int, uid: int, gid: int) -> Identity:
+    def _adopted(self, directory: Descriptor, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         """Give a new entry its owner and mode, through a descriptor of what was really made."""
         fd = Descriptor(os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory))
         fields = host.statx_fd(fd)
@@ -347,11 +361,13 @@ class LocalDriver(Driver[Node, Handle]):
     # --- extended attributes
 
     def getxattr(self, node: Node, handle: Handle | None, name: bytes) -> bytes:
-        return os.getxattr(self._object(node, handle).path, self.model.xattr(name))
+        fd = self._object(node, handle)
+        return os.getxattr(fd.path, self.model.xattr(name))
 
     def listxattr(self, node: Node, handle: Handle | None) -> list[bytes]:
+        fd = self._object(node, handle)
         names = []
-        for text in os.listxattr(self._object(node, handle).path):
+        for text in os.listxattr(fd.path):
             name = os.fsencode(text)
             try:
                 self.model.xattr(name)
@@ -361,10 +377,12 @@ class LocalDriver(Driver[Node, Handle]):
         return names
 
     def setxattr(self, node: Node, handle: Handle | None, name: bytes, value: bytes, flags: int) -> None:
-        os.setxattr(self._object(node, handle).path, self.model.xattr(name), value, flags)
+        fd = self._object(node, handle)
+        os.setxattr(fd.path, self.model.xattr(name), value, flags)
 
     def removexattr(self, node: Node, handle: Handle | None, name: bytes) -> None:
-        os.removexattr(self._object(node, handle).path, self.model.xattr(name))
+        fd = self._object(node, handle)
+        os.removexattr(fd.path, self.model.xattr(name))
 
     def _object(self, node: Node, handle: Handle | None) -> Descriptor:
         return handle.fd if handle is not None else self.tree.grip(node)

@@ -62,15 +62,18 @@ class Statx(NamedTuple):
     dev_minor: int
 
 
+IDENTITY = struct.Struct("=28xH2xQQ32xQI20xQI12xII")
+"""What tells an object apart, and its version: mode, ino, size, birth (s, ns), mtime (s, ns), device (major, minor)."""
+
 # Seconds are unpacked unsigned: a time before 1970 travels as 9P has it, in two's complement.
 STATX = struct.Struct("=II8xIIIH2xQQQ8xQI4xQI4xQI4xQI4xIIII")
 _unpack_statx = STATX.unpack_from
 
-_statx = _quiet.statx
-_statx.restype = ctypes.c_int
-_BY_NAME = ctypes.c_int(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
+statx = _quiet.statx
+statx.restype = ctypes.c_int
+BY_NAME = ctypes.c_int(AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
 _BY_FD = ctypes.c_int(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT)
-_MASK = ctypes.c_uint(_STATX_BASIC_AND_BTIME)
+MASK = ctypes.c_uint(_STATX_BASIC_AND_BTIME)
 
 
 class _Buffer(threading.local):
@@ -81,21 +84,19 @@ class _Buffer(threading.local):
         self.address = ctypes.c_void_p(ctypes.addressof(self.memory))
 
 
-_buffer = _Buffer()
+buffer = _Buffer()
 
 
 def statx_at(directory: int, name: bytes) -> tuple[int, ...]:
     """The fields of :class:`Statx`, as a plain tuple, of the entry ``name``, not followed if it is a symlink."""
-    buffer = _buffer
-    while _statx(directory, name, _BY_NAME, _MASK, buffer.address):
+    while statx(directory, name, BY_NAME, MASK, buffer.address):
         os.stat(name, dir_fd=directory, follow_symlinks=False)  # raises the error, or the next try succeeds
     return _unpack_statx(buffer.memory)
 
 
 def statx_fd(fd: int) -> tuple[int, ...]:
     """The same of an open descriptor, also an O_PATH one."""
-    buffer = _buffer
-    while _statx(fd, b"", _BY_FD, _MASK, buffer.address):
+    while statx(fd, b"", _BY_FD, MASK, buffer.address):
         os.fstat(fd)
     return _unpack_statx(buffer.memory)
 

@@ -16,7 +16,7 @@ import os
 import stat
 import threading
 from collections import deque
-from weakref import ReferenceType, WeakValueDictionary
+from weakref import ReferenceType, WeakValueDictionary, ref
 
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor
@@ -27,6 +27,13 @@ _OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
 SEARCH_LIMIT = 65536
 """How many entries of a directory are searched for an object that the host renamed."""
+
+
+_NO_CHILDREN: dict[bytes, ReferenceType[Node]] = {}
+"""Shared by all nodes that have none; never written to."""
+
+_family = threading.RLock()
+"""Held while the children of a node change. Reentrant, since any allocation may end the life of a node."""
 
 
 class Handle:
@@ -59,9 +66,33 @@ class Node:
         self.used = False
         self.lost = False
         """The name is known not to belong to this object any more."""
-        self.children: WeakValueDictionary[bytes, Node] | None = None
+        self.children: dict[bytes, ReferenceType[Node]] = _NO_CHILDREN
         self.opened: tuple[ReferenceType[Handle], ...] = ()
         """Open handles, which still lead to the object when its name is gone."""
+
+    def adopt(self, name: bytes, child: Node) -> Node:
+        """Make ``child`` the live node of that name; its former bearer, if any, keeps only the memory of it."""
+        with _family:
+            if self.children is _NO_CHILDREN:
+                self.children = {}
+            self.children[name] = ref(child)
+        return child
+
+    def child(self, name: bytes) -> Node | None:
+        """The live node of that name."""
+        live = self.children.get(name)
+        return live() if live is not None else None
+
+    def forsake(self, name: bytes, child: Node) -> None:
+        """``child`` does not bear that name any more."""
+        with _family:
+            live = self.children.get(name)
+            if live is not None and live() in (child, None):
+                del self.children[name]
+
+    def __del__(self) -> None:
+        if self.parent is not None:
+            self.parent.forsake(self.name, self)
 
     def anchor(self) -> Descriptor | None:
         """A descriptor of this very object, if something holds one."""
@@ -164,12 +195,15 @@ class Tree:
             parent.used = True
             try:
                 fields = host.statx_at(directory, node.name)
+                if (
+                    fields[6] == node.ino
+                    and fields[11] << 30 | fields[12] == node.birth
+                    and fields[19] << 32 | fields[20] == node.dev
+                ):
+                    return fields
             except OSError as failure:
                 if not host.is_missing(failure):
                     raise
-            else:
-                if fields[6] == node.ino and birth_of(fields) == node.birth and device_of(fields) == node.dev:
-                    return fields
         return host.statx_fd(self.grip(node))
 
     def _open(self, node: Node, directory: Descriptor, flags: int) -> Descriptor:
@@ -236,30 +270,23 @@ class Tree:
 
     # --- which node is which
 
-    def child(self, node: Node, name: bytes, fields: tuple[int, ...]) -> Node:
+    @staticmethod
+    def child(node: Node, name: bytes, fields: tuple[int, ...]) -> Node:
         """The live node of an entry, whose statx result is ``fields``; a new one if none stands for this object."""
-        children = node.children
-        if children is None:
-            children = node.children = WeakValueDictionary()
-        live = children.get(name)
-        ino = fields[6]
-        birth = fields[11] << 30 | fields[12]
-        dev = fields[19] << 32 | fields[20]
-        if live is not None and live.ino == ino and live.birth == birth and live.dev == dev:
+        live = node.child(name)
+        ino, dev, birth = fields[6], device_of(fields), birth_of(fields)
+        if live is not None and (live.ino, live.dev, live.birth) == (ino, dev, birth):
             return live
-        live = Node(node, name, fields[5] & 0o170000, ino, dev, birth)
-        children[name] = live
-        return live
+        return node.adopt(name, Node(node, name, fields[5] & 0o170000, ino, dev, birth))
 
-    def _place(self, node: Node, parent: Node, name: bytes) -> None:
+    @staticmethod
+    def _place(node: Node, parent: Node, name: bytes) -> None:
         old = node.parent
-        if old is not None and old.children is not None and old.children.get(node.name) is node:
-            del old.children[node.name]
-        if parent.children is None:
-            parent.children = WeakValueDictionary()
-        parent.children[name] = node
+        if old is not None:
+            old.forsake(node.name, node)
         node.parent = parent
         node.name = name
+        parent.adopt(name, node)
 
     # --- names that go or move
 
@@ -268,7 +295,7 @@ class Tree:
         source, target = self.directory(old), self.directory(new)
         with self._moving:
             victim = self._pin(new, target, newname)
-            moved = old.children.get(oldname) if old.children is not None else None
+            moved = old.child(oldname)
             os.rename(oldname, newname, src_dir_fd=source, dst_dir_fd=target)
             if victim is not None and victim is not moved:
                 self._lose(victim)
@@ -288,8 +315,7 @@ class Tree:
 
     def _pin(self, parent: Node, directory: Descriptor, name: bytes) -> Node | None:
         """Before a name goes: the live node that bears it, made to hold a descriptor (as long as pins last)."""
-        children = parent.children
-        live = children.get(name) if children is not None else None
+        live = parent.child(name)
         if live is not None and live.fd is None and len(self._pinned) < self._pins:
             live.fd = self._try(live, directory, name, _OBJECT)
         return live
@@ -302,6 +328,5 @@ class Tree:
                 self._pinned[id(node)] = node
             else:
                 node.fd = None
-        parent = node.parent
-        if parent is not None and parent.children is not None and parent.children.get(node.name) is node:
-            del parent.children[node.name]
+        if node.parent is not None:
+            node.parent.forsake(node.name, node)

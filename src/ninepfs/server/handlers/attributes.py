@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 from ninepfs.drivers.base import Changes
 from ninepfs.server.handlers.registry import handles
 from ninepfs.server.request import Request, fail
-from ninepfs.wire.constants import SetattrMask
 from ninepfs.wire.messages import Rreadlink, Rsetattr, Rstatfs, Tgetattr, Treadlink, Tsetattr, Tstatfs
 
 
 @handles(Tgetattr)
-def getattr(request: Request, fid: int, request_mask: int) -> tuple[object, ...]:  # noqa: A001
+def getattr(request: Request, fid: int, request_mask: int) -> list[Any]:  # noqa: A001
     file = request.fid(fid)
     if file.xattr is not None:
         fail(errno.EINVAL)
     export = file.export
-    attributes = export.driver.getattr(file.node, file.handle, request_mask)
-    # valid, qid, mode … size, blksize, blocks … (Rgetattr, as a plain tuple: a microsecond less)
-    return (
-        attributes[0],
-        export.qids.qid(attributes[1]),
-        *attributes[2:8],
-        request.session.blksize(attributes[8]),
-        *attributes[9:],
-    )
+    # The fields of Rgetattr, with what the driver says of identity and block size replaced.
+    attributes: list[Any] = list(export.driver.getattr(file.node, file.handle, request_mask))
+    attributes[1] = export.qids.fields(attributes[1])
+    attributes[8] = request.session.blksize(attributes[8])
+    return attributes
 
 
 @handles(Tsetattr)
@@ -45,7 +41,7 @@ def setattr(  # noqa: A001
     file = request.fid(fid)
     if file.xattr is not None:
         fail(errno.EINVAL)
-    changes = Changes(SetattrMask(valid & 0x1FF), mode, uid, gid, size, atime_sec, atime_nsec, mtime_sec, mtime_nsec)
+    changes = Changes(valid & 0x1FF, mode, uid, gid, size, atime_sec, atime_nsec, mtime_sec, mtime_nsec)
     file.export.driver.setattr(file.node, file.handle, changes)
     return Rsetattr()
 

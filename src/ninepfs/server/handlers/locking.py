@@ -24,7 +24,7 @@ def _open_file(request: Request, fid: int) -> Fid:
 
 
 def _key(file: Fid) -> tuple[object, int]:
-    return file.export, file.export.qids.qid(file.export.driver.getattr(file.node, file.handle, 0).identity).path
+    return file.export, file.export.qids.qid(file.export.driver.getattr(file.node, file.handle, 0)[1]).path
 
 
 def _range(start: int, length: int) -> tuple[int, int]:

@@ -125,7 +125,7 @@ def remove(request: Request, fid: int) -> Rremove:
         if removed.node == removed.root:
             fail(errno.EBUSY)
         driver = removed.export.driver
-        mode = driver.identity(removed.node).mode
+        mode, *_ = driver.identity(removed.node)
         parent, name = driver.locate(removed.node)
         driver.unlink(parent, name, mode & 0o170000 == 0o040000)
     finally:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import errno
 
 from ninepfs.server.handlers.registry import handles
+from ninepfs.server.qids import QidFields
 from ninepfs.server.request import Request, fail
 from ninepfs.wire.constants import NAME_MAX
-from ninepfs.wire.fields import Qid
 from ninepfs.wire.messages import Rclunk, Tclunk, Twalk
 
 
 @handles(Twalk)
-def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[list[Qid]]:
+def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[list[QidFields]]:
     source = request.fid(fid)
     session = request.session
     if source.xattr is not None or (newfid != fid and newfid in session.fids):
         fail(errno.EINVAL)
     node = source.node
-    qids: list[Qid] = []
+    qids: list[QidFields] = []
     if wnames:
         export = source.export
         driver = export.driver
-        lookup, qid = driver.lookup, export.qids.qid
+        lookup, qid = driver.lookup, export.qids.fields
         for name in wnames:
             if not name or b"/" in name:
                 fail(errno.ENOENT)

@@ -37,6 +37,9 @@ _FULL = 64 << 10
 _EXACT = 16 << 10
 """When so much of a message is missing, exactly that is read, and what follows need not be moved afterwards."""
 
+_NAPS = 64
+"""A client that keeps us waiting is polled for at least once in so many receives."""
+
 
 class StreamSpace(Space):
     """Replies in a buffer, on their way to a socket."""
@@ -136,6 +139,9 @@ class StreamDesk(StreamSpace, Desk):
         self._at = 0
         """Where what was not handed out yet begins."""
         self._inherited: memoryview | None = None
+        self._naps = 0
+        """So many receives do not poll."""
+        self._tired = 1
 
     def receive(self) -> Sequence[Item]:
         inherited = self._inherited
@@ -170,7 +176,7 @@ class StreamDesk(StreamSpace, Desk):
             # Nothing whole is there. ``size`` is that of the message that has begun, if its header is there.
             if at == have:
                 have = self._at = 0
-                count = receive(inbox)
+                count = self._poll() if self.patience else receive(inbox)
             else:
                 if at + max(size, HEADER_SIZE) > self._capacity:
                     inbox[: have - at] = inbox[at:have]
@@ -186,6 +192,27 @@ class StreamDesk(StreamSpace, Desk):
                     log.info("%s: ends in the middle of a message", self._channel.peer)
                 return ()
             self._have = have + count
+
+    def _poll(self) -> int:
+        """Receive, and look a few times whether something is there before going to sleep.
+
+        The next request of a client that waits for each reply comes within microseconds, and waking from sleep would
+        take longer than that (on a 2-core virtual machine: round trips of 25 instead of 38 microseconds). When it does
+        not come in time, the next receives sleep at once, more and more of them.
+        """
+        receive, inbox = self._socket.recv_into, self._inbox
+        if self._naps:
+            self._naps -= 1
+            return receive(inbox)
+        for _ in range(self.patience):
+            try:
+                count = receive(inbox, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            self._tired = 1
+            return count
+        self._naps = self._tired = min(2 * self._tired, _NAPS)
+        return receive(inbox)
 
     def _resize(self, msize: int) -> None:
         """The session agreed on another msize."""

@@ -1,0 +1,12 @@
+"""What people who write drivers, servers or clients need for their tests, and what the project's own are made of.
+
+Everything is real: :func:`serve_pair` runs a whole server and a client in one process, over a connected pair of
+sockets; drivers around a driver make it slow (:class:`BlockingDriver`) or check that the server keeps its promises
+(:class:`WatchedDriver`).
+"""
+
+from ninepfs.testing.drivers import BlockingDriver, FailingDriver, WatchedDriver
+from ninepfs.testing.pair import Served, serve_pair
+from ninepfs.testing.process import Census
+
+__all__ = ["BlockingDriver", "Census", "FailingDriver", "Served", "WatchedDriver", "serve_pair"]
