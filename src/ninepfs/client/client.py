@@ -16,6 +16,7 @@ from ninepfs.client.requests import Name, Requests
 from ninepfs.client.tree import Tree, not_found, walk_names
 from ninepfs.wire import Dialect, ProtocolError
 from ninepfs.wire.constants import DEFAULT_MSIZE, MIN_MSIZE, NOFID
+from ninepfs.wire.messages import Rversion
 
 
 class Client(Requests):
@@ -97,6 +98,12 @@ class Client(Requests):
             client.close()
             raise
         return client
+
+    def version(self, msize: int, version: Name) -> Rversion:
+        """Begins a new session: whatever was in flight is dropped and all fids are clunked, :attr:`root` with them."""
+        reply = super().version(msize, version)
+        self._root = None
+        return reply
 
     def negotiate(self, msize: int = DEFAULT_MSIZE, dialect: Dialect = Dialect.L) -> None:
         """Offers a version, and obeys the answer: a smaller msize, a lesser dialect.

@@ -146,7 +146,7 @@ class Requests:
 
     def write(self, fid: int, offset: int, data: Buffer) -> m.Rwrite:
         """Writes ``data``; ``count`` of the answer says how much of it was written."""
-        return self.connection.call(m.Twrite(fid, offset, data), m.Rwrite)
+        return self.connection.call(m.Twrite(fid, offset, memoryview(data).cast("B")), m.Rwrite)
 
     def clunk(self, fid: int) -> m.Rclunk:
         """Ends ``fid``, also when the answer is an error."""

@@ -73,6 +73,9 @@ class Desk(ABC):
     """How often to look for the next request, a microsecond or two each time, before going to sleep. The watchdog
     allows it to a leader that has the machine for itself."""
 
+    def take_over(self) -> None:
+        """Called first: let the replies leave that the leader before had collected (raises as :meth:`Space.send`)."""
+
     @abstractmethod
     def receive(self) -> Sequence[Item]:
         """The next requests, waiting for at least one. Empty when the client is gone.

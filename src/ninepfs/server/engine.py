@@ -24,6 +24,8 @@ import logging
 import os
 import threading
 import time
+from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ninepfs.server.channel import Channel, Desk
@@ -45,8 +47,8 @@ TICK = 0.003
 _IDLE_TICKS = 30
 """After so many ticks in which no leader did anything, the watchdog sleeps until one begins a batch."""
 
-_PATIENCE = 32 if len(os.sched_getaffinity(0)) > 1 else 0
-"""How often the only busy leader looks for its next request before it sleeps: about 50 microseconds."""
+_PATIENCE = 64 if len(os.sched_getaffinity(0)) > 1 else 0
+"""How often the only busy leader looks for its next request before it sleeps: about 30 microseconds."""
 
 _TVERSION = NUMBERS[Tversion]
 
@@ -82,10 +84,14 @@ class Engine:
         self.slow = 0
         """Slow requests of all sessions."""
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        """Told when a slow request has ended."""
         self._awake = False
         """Whether the watchdog looks; leaders wake it."""
         self._wake = threading.Semaphore(0)
         self._watchdog: threading.Thread | None = None
+        self._unstarted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        """Jobs for which there was no thread to be had."""
         self._stopping = False
 
     # --- connections
@@ -117,7 +123,18 @@ class Engine:
             connections = list(self.connections)
         for connection in connections:
             connection.channel.stop_reading()
+        self._wake.release()  # the watchdog ends with the last connection
         return self.crew.wait(timeout)
+
+    def start(self, job: Callable[..., None], *arguments: Any) -> None:
+        """Run a job in a thread; later, if there is no thread to be had now."""
+        try:
+            self.crew.start(job, *arguments)
+        except RuntimeError as failure:
+            log.warning("%s; trying again", failure)
+            self._unstarted.append((job, arguments))
+            if not self._awake:
+                self._rouse()
 
     # --- leading
 
@@ -125,8 +142,12 @@ class Engine:
         """Lead a session until it ends or somebody else leads it."""
         channel = connection.channel
         try:
+            desk.take_over()
+            self._await_room(desk.request.session)
             if self._run(connection, desk):
                 return
+            if self._stopping:  # it is not the client who ends: it gets the replies to what it sent
+                desk.request.session.drain()
             log.info("%s: gone", channel.peer)
         except ProtocolError as failure:
             log.warning("%s: session ended: %s", channel.peer, failure)
@@ -135,6 +156,17 @@ class Engine:
         except BaseException:
             log.exception("%s: session ended by a defect of the server", channel.peer)
         self._end(connection, desk.request.session)
+
+    def _await_room(self, session: Session) -> None:
+        """Back-pressure: a session with too many slow requests is not read until one of them ends."""
+        limits = self.server.limits
+        with self._lock:
+            self._room.wait_for(
+                lambda: (
+                    (self.slow <= limits.slow_requests and session.slow <= limits.slow_requests_per_session)
+                    or not session.slow
+                )
+            )
 
     def _run(self, connection: Connection, desk: Desk) -> bool:
         """The leader's loop. True when the leader was relieved, False when the client is gone."""
@@ -209,14 +241,13 @@ class Engine:
         """The end of a slow request."""
         with self._lock:
             self.slow -= 1
+            self._room.notify_all()
         if request.parked and reply is None:
-            request.session.not_slow(request)
-            return
-        try:
+            request.session.let_go(request)
+        else:
             request.session.finish(request, pack, reply, number)
-        except Exception:  # numbers out of range, as above
-            log.exception("%s: the reply to message %d cannot be packed", request.session.channel.peer, number - 1)
-            request.session.finish(request, *request.session.error(OSError(errno.EIO, "defect")))
+        with self._lock:
+            self._room.notify_all()  # the session counts its own
 
     def _end(self, connection: Connection, session: Session) -> None:
         connection.ended = True
@@ -240,16 +271,21 @@ class Engine:
     def _watch(self) -> None:
         idle = patience = 0
         while True:
-            if idle > _IDLE_TICKS:
+            if self._stopping and not self.connections and not self._unstarted:
+                return
+            if idle > _IDLE_TICKS and not self._stopping:
                 self._awake = False
                 # A batch that began before the flag was seen will not rouse us: look once more, then sleep.
-                if not any(connection.desk.requests for connection in tuple(self.connections)):
+                if not self._unstarted and not any(connection.desk.requests for connection in tuple(self.connections)):
                     self._wake.acquire()
                 self._awake = True
                 idle = 0
             time.sleep(TICK)
             idle += 1
             active = 0
+            for _ in range(len(self._unstarted)):
+                job, arguments = self._unstarted.popleft()
+                self.start(job, *arguments)
             for connection in tuple(self.connections):
                 desk = connection.desk
                 running = desk.running
@@ -272,48 +308,39 @@ class Engine:
             if connection.ended or connection.desk is not desk:
                 return
             desk.relief = running
-            if desk.running != running or not self._may_go_on(desk, running - desk.base - 1):
-                desk.relief = 0
-                return
-            # From here on the leader is sure to stop after this request.
-            done = running - desk.base
             request = desk.request
-            self.slow += 1
             session = request.session
-            self._hold(session, request, desk.requests[done - 1])
+            done = running - desk.base
+            with session.lock:  # under which a request is parked
+                if desk.running != running or request.parked or desk.requests[done - 1][0] == _TVERSION:
+                    # It is done; or about to leave its handler; or nothing else may run before it is done.
+                    desk.relief = 0
+                    return
+                # From here on the leader is sure to stop after this request.
+                self.slow += 1
+                self._hold(session, request, desk.requests[done - 1])
             successor = desk.successor(done)
             successor.request = Request(session)
             connection.desk = successor
         log.debug("%s: request %d is slow", connection.channel.peer, request.tag)
-        self.crew.start(self._lead, connection, successor)
-
-    def _may_go_on(self, desk: Desk, index: int) -> bool:
-        request = desk.request
-        limits = self.server.limits
-        return (
-            desk.requests[index][0] != _TVERSION  # nothing else may run before it is done
-            and not request.parked  # just about to leave its handler
-            and self.slow < limits.slow_requests
-            and request.session.slow < limits.slow_requests_per_session
-        )
+        self.start(self._lead, connection, successor)
 
     @staticmethod
     def _hold(session: Session, request: Request, item: tuple[Any, ...]) -> None:
         """Enter a slow request in the table, and keep the fids that it names alive until it is done."""
         number, tag, buffer, start, end, _ = item
-        with session.lock:
-            request.slow = True
-            session.slow += 1
-            session.inflight[tag] = request
-            entry = session.table[number]
-            if entry is None:
-                return
-            try:
-                fields = entry[0](buffer, start, end)
-            except ProtocolError:
-                return
-            for index in _FIDS[number]:
-                fid = session.fids.get(fields[index])
-                if fid is not None:
-                    fid.held += 1
-                    request.held.append(fid)
+        request.slow = True
+        session.slow += 1
+        session.inflight[tag] = request
+        entry = session.table[number]
+        if entry is None:
+            return
+        try:
+            fields = entry[0](buffer, start, end)
+        except ProtocolError:
+            return
+        for index in _FIDS[number]:
+            fid = session.fids.get(fields[index])
+            if fid is not None:
+                fid.held += 1
+                request.held.append(fid)

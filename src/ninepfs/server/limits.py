@@ -30,4 +30,4 @@ class Limits:
     slow_requests_per_session: int = 16
     """The same for one session."""
     parked_requests: int = 1024
-    """Requests of one session that wait without a thread: locks, and flushes."""
+    """Requests of one session that wait without a thread: for locks. (Flushes wait too, at most one for each tag.)"""

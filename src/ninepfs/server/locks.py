@@ -209,7 +209,7 @@ class LockTable:
         return found[0], found[1], found[2] or END, found[3], b"host"
 
     def forget_fid(self, fid: Fid) -> None:
-        """Drop the locks that were taken, and are waited for, through a fid."""
+        """Drop the locks that were taken through a fid; who waits for one is told ERROR."""
         self._forget(lambda lock: lock.fid is fid)
 
     def forget_session(self, session: Session) -> None:
@@ -251,13 +251,16 @@ class LockTable:
 
     def _forget(self, chosen: Callable[[Held | Wait], bool]) -> None:
         granted: list[Wait] = []
+        ended: list[Wait] = []
         with self._lock:
             for key, file in list(self._files.items()):
                 for wait in [wait for wait in file.waits if chosen(wait)]:
                     self._unqueue(file, wait)
+                    ended.append(wait)
                 for lock in [lock for lock in file.held if chosen(lock)]:
                     file.acquire(LockType.UNLCK, lock.start, lock.end, lock.owner, lock.fid)
                 self._settle(key, file, granted)
+        _tell(ended, LockStatus.ERROR)
         _tell(granted)
 
     def _poll(self) -> None:
@@ -284,9 +287,9 @@ class LockTable:
                 return
 
 
-def _tell(granted: list[Wait]) -> None:
-    for wait in granted:
+def _tell(waits: list[Wait], status: LockStatus = LockStatus.SUCCESS) -> None:
+    for wait in waits:
         try:
-            wait.granted(LockStatus.SUCCESS)
+            wait.granted(status)
         except Exception:
-            log.exception("a lock was granted, but the client could not be told")
+            log.exception("a wait for a lock has ended, but the client could not be told")

@@ -65,13 +65,13 @@ class Request:
         if self.flushed or self.session.closed:
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
-    def park(self, cancel: Callable[[], None] | None = None) -> None:
+    def park(self, cancel: Callable[[], None] | None = None, *, limited: bool = True) -> None:
         """The reply comes later, by :meth:`Session.finish`: the handler must then return None.
 
         The caller holds ``session.lock``, so that nobody can finish or flush the request before it is in its place.
         """
         session = self.session
-        if len(session.inflight) >= session.limits.parked_requests:
+        if limited and len(session.inflight) >= session.limits.parked_requests:
             fail(errno.ENOLCK)
         self.parked = True
         self.cancel = cancel

@@ -82,26 +82,39 @@ class Session:
             # The tag leaves the table and the reply leaves for the client in one step: a Tflush that comes in between
             # would else be answered first.
             spaces: list[Space] = []
-            self._answer(request, pack, reply, number, spaces, orphans)
             try:
+                self._answer(request, pack, reply, number, spaces, orphans)
                 for space in spaces:
                     space.send()
             except OSError as failure:
                 log.debug("%s: could not send: %s", self.channel.peer, failure)
+        self._release_all(orphans)
+
+    def let_go(self, request: Request) -> None:
+        """A slow request occupies its thread no longer, but has no reply yet: it waits without its fids."""
+        orphans: list[Fid] = []
+        with self.lock:
+            self._not_slow(request, orphans)
+        self._release_all(orphans)
+
+    def _not_slow(self, request: Request, orphans: list[Fid]) -> None:
+        if request.slow:
+            request.slow = False
+            self.slow -= 1
+            if not self.slow:
+                self._drained.notify_all()
+        for fid in request.held:
+            fid.held -= 1
+            if fid.orphan and not fid.held:
+                orphans.append(fid)
+        request.held = []
+
+    def _release_all(self, orphans: list[Fid]) -> None:
         for fid in orphans:
             try:
                 self.release(fid)
             except OSError as failure:
                 log.debug("%s: closing a clunked file: %s", self.channel.peer, failure)
-
-    def not_slow(self, request: Request) -> None:
-        """A slow request occupies its thread no longer, but has no reply yet."""
-        with self.lock:
-            if request.slow:
-                request.slow = False
-                self.slow -= 1
-                if not self.slow:
-                    self._drained.notify_all()
 
     def finish_later(self, request: Request, pack: PackInto | None, reply: Any) -> None:
         """:meth:`finish` from a thread that must not wait for this client to take its replies."""
@@ -110,7 +123,7 @@ class Session:
             if self._telling:
                 return
             self._telling = True
-        self.server.engine.crew.start(self._tell)
+        self.server.engine.start(self._tell)
 
     def _tell(self) -> None:
         while True:
@@ -129,27 +142,41 @@ class Session:
         spaces: list[Space],
         orphans: list[Fid],
     ) -> None:
+        answered: list[Request] = []
         with self.lock:
-            if self.inflight.get(request.tag) is request:
-                del self.inflight[request.tag]
-            self.not_slow(request)
-            for fid in request.held:
-                fid.held -= 1
-                if fid.orphan and not fid.held:
-                    orphans.append(fid)
-            request.held = []
             closed = self.closed
-            flushes, request.flushes = request.flushes, []
-        space = request.space
-        if closed or reply is None:
-            space.drop()
-        elif pack is None:
-            space.put_payload(number, request.tag, reply)
-        else:
-            space.put(pack, request.tag, reply)
-        spaces.append(space)
-        for flush in flushes:
-            self._answer(flush, self._pack_flush, (), 0, spaces, orphans)
+            waiting = deque([request])
+            while waiting:  # a loop, not recursion: flushes of flushes make a chain as long as the client likes
+                done = waiting.popleft()
+                answered.append(done)
+                if self.inflight.get(done.tag) is done:
+                    del self.inflight[done.tag]
+                self._not_slow(done, orphans)
+                waiting += done.flushes
+                done.flushes = []
+        spaces += [done.space for done in answered]
+        if closed:
+            for space in spaces:
+                space.drop()
+            return
+        try:
+            if reply is None:
+                request.space.drop()
+            elif pack is None:
+                request.space.put_payload(number, request.tag, reply)
+            else:
+                request.space.put(pack, request.tag, reply)
+        except OSError:
+            raise
+        except Exception:  # numbers out of range: the driver's fault, not the client's
+            log.exception("%s: the reply to message %d cannot be packed", self.channel.peer, number - 1)
+            request.space.put(*self._numbered(request.tag, OSError(errno.EIO, "defect")))
+        for flush in answered[1:]:
+            flush.space.put(self._pack_flush, flush.tag, ())
+
+    def _numbered(self, tag: int, failure: OSError) -> tuple[PackInto, int, tuple[Any, ...]]:
+        pack, reply = self.error(failure)
+        return pack, tag, reply
 
     # --- fids
 
@@ -242,6 +269,12 @@ class Session:
 
     # --- the end
 
+    def drain(self) -> None:
+        """Wait until the slow requests have ended."""
+        with self.lock:
+            while self.slow:
+                self._drained.wait(1.0)
+
     def close(self, *, wait: bool) -> None:
         """End the session: nothing in flight is answered any more, and all fids go.
 
@@ -256,9 +289,7 @@ class Session:
             if request.cancel is not None:
                 request.cancel()
         if wait:
-            with self.lock:
-                while self.slow:
-                    self._drained.wait(1.0)
+            self.drain()
         self.server.locks.forget_session(self)
         for number in list(self.fids):
             try:

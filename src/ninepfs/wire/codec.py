@@ -243,21 +243,25 @@ def _unpack_names(b: memoryview, o: int, end: int) -> tuple[list[bytes], int]:
     count = b[o] | b[o + 1] << 8
     if count > MAXWELEM:
         raise ProtocolError(f"{count} names in one walk, more than {MAXWELEM}")
-    o += 2
+    if not count:
+        return [], o + 2
+    # One copy of the rest of the message, then cheap slices of bytes: half the time of slicing the memoryview.
+    rest = bytes(b[o + 2 : end])
+    size = len(rest)
     names = []
+    stop = 0
     for _ in range(count):
-        # _unpack_string written out: a walk of five names saves a microsecond of eight.
-        start = o + 2
-        if start > end:
+        start = stop + 2
+        if start > size:
             raise _short("a list of names")
-        o = start + (b[o] | b[o + 1] << 8)
-        if o > end:
+        stop = start + (rest[stop] | rest[stop + 1] << 8)
+        if stop > size:
             raise _short("a list of names")
-        name = bytes(b[start:o])
+        name = rest[start:stop]
         if 0 in name:
             raise ProtocolError("a string holds a NUL")
         names.append(name)
-    return names, o
+    return names, o + 2 + stop
 
 
 def _pack_names(b: Any, o: int, names: list[bytes]) -> int:

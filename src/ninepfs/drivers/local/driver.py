@@ -11,7 +11,7 @@ from weakref import ref
 
 from ninepfs.drivers.base import LEAVE, AttributeFields, Changes, Driver, Entry, HostLock, IdentityFields, Statfs, User
 from ninepfs.drivers.local import host
-from ninepfs.drivers.local.descriptor import Descriptor
+from ninepfs.drivers.local.descriptor import Descriptor, close_error, reopen
 from ninepfs.drivers.local.directory import Listing
 from ninepfs.drivers.local.locks import FileLock
 from ninepfs.drivers.local.models import MODELS, SecurityModel
@@ -36,6 +36,7 @@ alignment)."""
 # Plain ints: arithmetic on enum flags takes a microsecond each.
 _ACCMODE = int(LFlag.ACCMODE)
 _EXCL = int(LFlag.EXCL)
+_TRUNC = int(LFlag.TRUNC)
 _DIRECTORY = int(LFlag.DIRECTORY)
 _NOATIME = int(LFlag.NOATIME)
 _BTIME = int(GetattrMask.BTIME)
@@ -43,7 +44,7 @@ _GEN = int(GetattrMask.GEN)
 _BASIC = int(GetattrMask.BASIC)
 _KNOWN = _ACCMODE | sum(int(flag) for flag in _FLAGS)
 _TO_OPEN = _KNOWN & ~_EXCL
-_TO_CREATE = _KNOWN & ~(_DIRECTORY | int(LFlag.TRUNC))
+_TO_CREATE = _KNOWN & ~(_DIRECTORY | _TRUNC)
 
 
 @functools.lru_cache(1024)
@@ -224,21 +225,23 @@ class LocalDriver(Driver[Node, Handle]):
             raise host.error(errno.ENXIO)
         # The object is found and checked without opening it (O_PATH), and only then opened through that descriptor:
         # whatever is put in its place meanwhile is never opened.
-        handle = Handle(self._reopen(self.tree.grip(node), _host_flags(flags & _TO_OPEN)))
+        object_, fields = self.tree.grip_stat(node)
+        handle = Handle(self._reopen(object_, _host_flags(flags & _TO_OPEN)))
         if format_ == _DIR:
             handle.listing = Listing(handle.fd, node.ino if node.parent is None else None)
+        elif flags & _TRUNC:
+            fields = host.statx_fd(handle.fd)
         node.opened = (ref(handle), *[opened for opened in node.opened if opened() is not None])
-        return handle, _identity(host.statx_fd(handle.fd))
+        return handle, _identity(fields)
 
     @staticmethod
     def _reopen(fd: Descriptor, flags: int) -> Descriptor:
-        path = fd.path
         try:
-            return Descriptor(os.open(path, flags))
+            return reopen(fd, flags)
         except PermissionError:
             if not flags & os.O_NOATIME:
                 raise
-            return Descriptor(os.open(path, flags & ~os.O_NOATIME))  # only the owner may ask for that
+            return reopen(fd, flags & ~os.O_NOATIME)  # only the owner may ask for that
 
     def create(
         self, node: Node, name: bytes, flags: int, mode: int, uid: int, gid: int
@@ -291,11 +294,11 @@ class LocalDriver(Driver[Node, Handle]):
             os.fsync(handle.fd)
 
     def close(self, handle: Handle) -> None:
-        failures = handle.fd.watch_close()
-        del handle.fd
         handle.listing = None
-        if failures:
-            raise failures[0]
+        del handle.fd
+        error = close_error()
+        if error is not None:
+            raise error
 
     def lock(self, handle: Handle) -> HostLock | None:
         return FileLock(handle.fd) if handle.listing is None else None

@@ -8,7 +8,7 @@ import os
 import struct
 
 from ninepfs.drivers.base import HostLock
-from ninepfs.drivers.local.descriptor import Descriptor
+from ninepfs.drivers.local.descriptor import Descriptor, reopen
 from ninepfs.wire.constants import LockType
 
 _FLOCK = struct.Struct("@hhqqi4x")
@@ -29,10 +29,10 @@ class FileLock(HostLock):
 
     def __init__(self, file: Descriptor) -> None:
         try:
-            self._fd: Descriptor | None = Descriptor(os.open(file.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY))
+            self._fd: Descriptor | None = reopen(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
             self._writable = True
         except OSError:
-            self._fd = Descriptor(os.open(file.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY))
+            self._fd = reopen(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
             self._writable = False
 
     def set(self, kind: LockType, start: int, end: int) -> bool:

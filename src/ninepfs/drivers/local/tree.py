@@ -49,9 +49,15 @@ class Handle:
 class Node:
     """An object of the export that somebody refers to."""
 
-    __slots__ = (
-        "__weakref__", "birth", "children", "dev", "fd", "format", "ino", "lost", "name", "opened", "parent", "used",
-    )  # fmt: skip
+    # Most nodes are leaves and keep these defaults of the class.
+    fd: Descriptor | None = None
+    """O_PATH descriptor: of a directory while it is in the cache; of anything else while it is pinned."""
+    used = False
+    lost = False
+    """The name is known not to belong to this object any more."""
+    children: dict[bytes, ReferenceType[Node]] = _NO_CHILDREN
+    opened: tuple[ReferenceType[Handle], ...] = ()
+    """Open handles, which still lead to the object when its name is gone."""
 
     def __init__(self, parent: Node | None, name: bytes, format_: int, ino: int, dev: int, birth: int) -> None:
         self.parent = parent
@@ -61,14 +67,6 @@ class Node:
         self.ino = ino
         self.dev = dev
         self.birth = birth
-        self.fd: Descriptor | None = None
-        """O_PATH descriptor: of a directory while it is in the cache; of anything else while it is pinned."""
-        self.used = False
-        self.lost = False
-        """The name is known not to belong to this object any more."""
-        self.children: dict[bytes, ReferenceType[Node]] = _NO_CHILDREN
-        self.opened: tuple[ReferenceType[Handle], ...] = ()
-        """Open handles, which still lead to the object when its name is gone."""
 
     def adopt(self, name: bytes, child: Node) -> Node:
         """Make ``child`` the live node of that name; its former bearer, if any, keeps only the memory of it."""
@@ -161,7 +159,7 @@ class Tree:
                 break
             chain.append(parent)
         for step in reversed(chain):
-            fd = self._open(step, fd, _DIRECTORY)
+            fd, _ = self._open(step, _DIRECTORY, fd)
             step.fd = fd
             self._admit(step)
         return fd
@@ -177,9 +175,16 @@ class Tree:
             return anchor
         if node.format == stat.S_IFDIR:
             return self.directory(node)
-        parent = node.parent
-        assert parent is not None
-        return self._open(node, self.directory(parent), _OBJECT)
+        return self._open(node, _OBJECT)[0]
+
+    def grip_stat(self, node: Node) -> tuple[Descriptor, tuple[int, ...]]:
+        """The same with its statx, which opening by name has to look at anyway."""
+        fd = node.anchor()
+        if fd is None:
+            if node.format != stat.S_IFDIR:
+                return self._open(node, _OBJECT)
+            fd = self.directory(node)
+        return fd, host.statx_fd(fd)
 
     def stat(self, node: Node) -> tuple[int, ...]:
         """statx of exactly the object that the node stands for: one system call unless something moved."""
@@ -206,26 +211,28 @@ class Tree:
                     raise
         return host.statx_fd(self.grip(node))
 
-    def _open(self, node: Node, directory: Descriptor, flags: int) -> Descriptor:
+    def _open(self, node: Node, flags: int, directory: Descriptor | None = None) -> tuple[Descriptor, tuple[int, ...]]:
         """Open a node by its name in its directory, and be sure that it is the same object as before."""
+        parent = node.parent
+        assert parent is not None
         if not node.lost:
-            fd = self._try(node, directory, node.name, flags)
-            if fd is not None:
-                return fd
+            if directory is None:
+                directory = self.directory(parent)
+            found = self._try(node, directory, node.name, flags)
+            if found is not None:
+                return found
             name = self._search(node, directory)
             if name is not None:
-                fd = self._try(node, directory, name, flags)
-                if fd is not None:
+                found = self._try(node, directory, name, flags)
+                if found is not None:
                     with self._moving:
-                        parent = node.parent
-                        assert parent is not None
                         self._place(node, parent, name)
-                    return fd
+                    return found
             node.lost = True
         raise host.error(errno.ESTALE)
 
     @staticmethod
-    def _try(node: Node, directory: Descriptor, name: bytes, flags: int) -> Descriptor | None:
+    def _try(node: Node, directory: Descriptor, name: bytes, flags: int) -> tuple[Descriptor, tuple[int, ...]] | None:
         try:
             fd = Descriptor(os.open(name, flags, dir_fd=directory))
         except OSError as failure:
@@ -234,7 +241,7 @@ class Tree:
             raise
         fields = host.statx_fd(fd)
         if fields[6] == node.ino and birth_of(fields) == node.birth and device_of(fields) == node.dev:
-            return fd
+            return fd, fields
         return None
 
     @staticmethod
@@ -317,7 +324,9 @@ class Tree:
         """Before a name goes: the live node that bears it, made to hold a descriptor (as long as pins last)."""
         live = parent.child(name)
         if live is not None and live.fd is None and len(self._pinned) < self._pins:
-            live.fd = self._try(live, directory, name, _OBJECT)
+            found = self._try(live, directory, name, _OBJECT)
+            if found is not None:
+                live.fd = found[0]
         return live
 
     def _lose(self, node: Node) -> None:

@@ -7,10 +7,11 @@ import errno
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.names import check_name
 from ninepfs.server.handlers.registry import handles
+from ninepfs.server.qids import QidFields
 from ninepfs.server.request import Request, fail
 from ninepfs.server.xattr import XattrRead, XattrWrite
 from ninepfs.wire.constants import LFlag
-from ninepfs.wire.messages import Rfsync, Rlcreate, Rlopen, Tfsync, Tlcreate, Tlopen, Tread, Twrite
+from ninepfs.wire.messages import Rfsync, Tfsync, Tlcreate, Tlopen, Tread, Twrite
 
 SPLICE_FROM = 32768
 """Reads of at least so many bytes go from file to socket without entering the process, where the transport can."""
@@ -41,7 +42,7 @@ def _opened(request: Request, fid: int, file: Fid, handle: object) -> None:
 
 
 @handles(Tlopen)
-def lopen(request: Request, fid: int, flags: int) -> Rlopen:
+def lopen(request: Request, fid: int, flags: int) -> tuple[QidFields, int]:
     file = _begin_opening(request, fid)
     export = file.export
     try:
@@ -51,11 +52,11 @@ def lopen(request: Request, fid: int, flags: int) -> Rlopen:
         request.session.count_open(-1)
         raise
     _opened(request, fid, file, handle)
-    return Rlopen(export.qids.qid(identity), request.session.iounit)
+    return export.qids.fields(identity), request.session.iounit
 
 
 @handles(Tlcreate)
-def lcreate(request: Request, fid: int, name: bytes, flags: int, mode: int, gid: int) -> Rlcreate:
+def lcreate(request: Request, fid: int, name: bytes, flags: int, mode: int, gid: int) -> tuple[QidFields, int]:
     check_name(name, errno.EEXIST)
     file = _begin_opening(request, fid)
     export = file.export
@@ -69,7 +70,7 @@ def lcreate(request: Request, fid: int, name: bytes, flags: int, mode: int, gid:
         raise
     file.node = node
     _opened(request, fid, file, handle)
-    return Rlcreate(export.qids.qid(identity), request.session.iounit)
+    return export.qids.fields(identity), request.session.iounit
 
 
 @handles(Tread)

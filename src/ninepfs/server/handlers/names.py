@@ -129,6 +129,7 @@ def remove(request: Request, fid: int) -> Rremove:
         parent, name = driver.locate(removed.node)
         driver.unlink(parent, name, mode & 0o170000 == 0o040000)
     finally:
-        # The fid is clunked also when nothing could be removed.
-        request.session.clunk(fid)
+        # The fid is clunked also when nothing could be removed. (Its number may be another one's, after a slow remove.)
+        if request.session.fids.get(fid) is removed:
+            request.session.clunk(fid)
     return Rremove()

@@ -84,7 +84,7 @@ def flush(request: Request, oldtag: int) -> Rflush | None:
         victim = session.inflight.get(oldtag)
         if victim is None:
             return Rflush()
-        request.park()
+        request.park(limited=False)  # there is no error reply to a flush; the tags limit how many there are
         victim.flushed = True
         victim.flushes.append(request)
         cancel = victim.cancel

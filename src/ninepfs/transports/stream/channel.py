@@ -8,6 +8,7 @@ file and socket buffer by one call each. Large reads of files leave by splice(2)
 from __future__ import annotations
 
 import logging
+import select
 import socket
 import struct
 import threading
@@ -37,6 +38,9 @@ _FULL = 64 << 10
 _EXACT = 16 << 10
 """When so much of a message is missing, exactly that is read, and what follows need not be moved afterwards."""
 
+_SEND_BUFFER = 1 << 20
+_SO_SNDBUFFORCE = 32
+
 _NAPS = 64
 """A client that keeps us waiting is polled for at least once in so many receives."""
 
@@ -56,7 +60,12 @@ class StreamSpace(Space):
 
     def payload(self, count: int) -> Sequence[memoryview]:
         start = self._on + READ_OVERHEAD
-        return (self._out[start : start + count],)
+        end = start + count
+        if end > len(self._out):  # in the batch of the Tversion that agreed on larger messages
+            room = memoryview(bytearray(end))
+            room[: self._on] = self._out[: self._on]
+            self._out = room
+        return (self._out[start:end],)
 
     def put(self, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
         # There is room: a buffer that is not full has space for one message of the largest size.
@@ -139,17 +148,21 @@ class StreamDesk(StreamSpace, Desk):
         self._at = 0
         """Where what was not handed out yet begins."""
         self._inherited: memoryview | None = None
+        poll = select.poll()
+        poll.register(channel.socket, select.POLLIN)
+        self._look = poll.poll
         self._naps = 0
         """So many receives do not poll."""
         self._tired = 1
 
-    def receive(self) -> Sequence[Item]:
+    def take_over(self) -> None:
         inherited = self._inherited
         if inherited is not None:
-            # What the leader before us had collected.
             self._inherited = None
             with self._channel.sending:
                 self._socket.sendall(inherited)
+
+    def receive(self) -> Sequence[Item]:
         if self._msize != self._channel.msize:
             self._resize(self._channel.msize)
         receive = self._socket.recv_into
@@ -204,13 +217,11 @@ class StreamDesk(StreamSpace, Desk):
         if self._naps:
             self._naps -= 1
             return receive(inbox)
+        look = self._look
         for _ in range(self.patience):
-            try:
-                count = receive(inbox, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                continue
-            self._tired = 1
-            return count
+            if look(0):
+                self._tired = 1
+                return receive(inbox)
         self._naps = self._tired = min(2 * self._tired, _NAPS)
         return receive(inbox)
 
@@ -251,6 +262,8 @@ class StreamChannel(Channel):
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         sock.setblocking(True)
+        if sock.family == socket.AF_UNIX:
+            _enlarge(sock)
         self.socket = sock
         self.peer = peer
         self.msize_limit = MAX_MSIZE
@@ -261,7 +274,7 @@ class StreamChannel(Channel):
         return StreamDesk(self)
 
     def space(self, asked: Space) -> StreamSpace:
-        return StreamSpace(self, 4096)  # for an Rlock, or an Rflush or two
+        return StreamSpace(self, 256)  # for an Rlock, an Rflush or an error
 
     def stop_reading(self) -> None:
         try:
@@ -276,3 +289,14 @@ class StreamChannel(Channel):
             pass
         with self.sending:
             self.socket.close()
+
+
+def _enlarge(sock: socket.socket) -> None:
+    """Let a unix socket hold a large reply while the client is still at the last one (TCP sizes its buffers itself).
+
+    Beyond the system's limit (net.core.wmem_max) if we may; otherwise up to it.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_SNDBUFFORCE, _SEND_BUFFER)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)

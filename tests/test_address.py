@@ -1,0 +1,160 @@
+"""URLs of servers, and targets of client commands."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ninepfs.address import (
+    Address,
+    AddressError,
+    FdAddress,
+    Target,
+    TcpAddress,
+    UnixAddress,
+    VsockAddress,
+    parse_address,
+    split_target,
+)
+
+GOOD: list[tuple[str, Address, str]] = [
+    ("tcp://example.org", TcpAddress("example.org", 5640), "tcp://example.org:5640"),
+    ("tcp://127.0.0.1:564", TcpAddress("127.0.0.1", 564), "tcp://127.0.0.1:564"),
+    ("tcp://[::1]:564", TcpAddress("::1", 564), "tcp://[::1]:564"),
+    ("tcp://[0:0::1]", TcpAddress("::1", 5640), "tcp://[::1]:5640"),
+    ("tcp://localhost:0/", TcpAddress("localhost", 0), "tcp://localhost:0"),
+    ("TCP://h", TcpAddress("h"), "tcp://h:5640"),
+    ("unix:///run/x.sock", UnixAddress("/run/x.sock"), "unix:///run/x.sock"),
+    ("unix:/run/x.sock", UnixAddress("/run/x.sock"), "unix:///run/x.sock"),
+    ("unix:x.sock", UnixAddress("x.sock"), "unix:x.sock"),
+    ("unix:///run/a%20b%3F", UnixAddress("/run/a b?"), "unix:///run/a%20b%3F"),
+    ("unix:///run/%FF", UnixAddress("/run/\udcff"), "unix:///run/%FF"),
+    ("vsock://:5640", VsockAddress(None, 5640), "vsock://:5640"),
+    ("vsock://2:5640", VsockAddress(2, 5640), "vsock://2:5640"),
+    ("fd://3", FdAddress(3), "fd://3"),
+]
+
+
+@pytest.mark.parametrize(("url", "address", "canonical"), GOOD)
+def test_addresses(url: str, address: Address, canonical: str) -> None:
+    assert parse_address(url) == address
+    assert str(address) == canonical
+    assert parse_address(canonical) == address
+
+
+BAD = [
+    "",
+    "/run/x.sock",
+    "localhost:5640",
+    "http://h",
+    "tcp:h",
+    "tcp://",
+    "tcp://:5640",
+    "tcp://h:",
+    "tcp://h:x",
+    "tcp://h:65536",
+    "tcp://h:-1",
+    "tcp://h:٣",
+    "tcp://::1",
+    "tcp://[::1",
+    "tcp://[::1]5640",
+    "tcp://[host]:1",
+    "tcp://me@h",
+    "tcp://h:1/path",
+    "tcp://h?aname=x",
+    "unix:",
+    "unix://",
+    "unix:///",
+    "unix://run/x.sock",
+    "unix:////run/x.sock",
+    "unix:///run/",
+    "unix:///run/a%00b",
+    "unix:///" + "x" * 107,
+    "vsock://3",
+    "vsock://x:1",
+    "vsock://1:4294967296",
+    "fd://",
+    "fd://x",
+    "fd://-1",
+]
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_mistakes_get_one_sentence(url: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse_address(url)
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert isinstance(caught.value, ValueError)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(["tcp://", "unix:", "unix:///", "vsock://", "fd://", ""]), st.text(max_size=30))
+def test_any_text_is_an_address_or_a_mistake(kind: str, text: str) -> None:
+    try:
+        address = parse_address(kind + text)
+    except AddressError:
+        return
+    assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("url", "target"),
+    [
+        ("tcp://h", (TcpAddress("h"), "", None)),
+        ("tcp://h:1/", (TcpAddress("h", 1), "", None)),
+        ("tcp://h:1/etc/motd", (TcpAddress("h", 1), "etc/motd", None)),
+        ("tcp://[::1]//etc/", (TcpAddress("::1"), "etc/", None)),
+        ("tcp://h/a%3Fb%25%FF?aname=my%20music", (TcpAddress("h"), "a?b%\udcff", "my music")),
+        ("tcp://h?aname=", (TcpAddress("h"), "", "")),
+        ("tcp://h/x?aname=/srv/a=b", (TcpAddress("h"), "x", "/srv/a=b")),
+        ("vsock://2:3/x", (VsockAddress(2, 3), "x", None)),
+        ("fd://3/x/y", (FdAddress(3), "x/y", None)),
+        ("unix:///nowhere/x.sock", (UnixAddress("/nowhere/x.sock"), "", None)),
+        ("unix:///nowhere/x.sock//a//b?aname=n", (UnixAddress("/nowhere/x.sock"), "a//b", "n")),
+    ],
+)
+def test_targets(url: str, target: Target) -> None:
+    assert split_target(url) == target
+
+
+@pytest.mark.parametrize("url", ["tcp://h/what?", "tcp://h/x?name=y", "tcp://h/x?aname=a&uname=b", "tcp:///x", "x"])
+def test_targets_that_are_none(url: str) -> None:
+    with pytest.raises(AddressError):
+        split_target(url)
+
+
+@pytest.fixture
+def listening() -> Iterator[Path]:
+    """The path of a socket; not in tmp_path, which may be too long for one."""
+    with tempfile.TemporaryDirectory(prefix="ninepfs-") as directory, socket.socket(socket.AF_UNIX) as sock:
+        path = Path(directory, "x.sock")
+        sock.bind(str(path))
+        yield path
+
+
+@pytest.mark.parametrize("rest", ["", "/", "//", "/a/b", "//a/b", "/a//b"])
+def test_the_part_that_is_a_socket_is_the_address(listening: Path, rest: str) -> None:
+    target = split_target(f"unix://{listening}{rest}")
+    assert target == (UnixAddress(str(listening)), rest.lstrip("/"), None)
+
+
+def test_a_relative_socket(listening: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(listening.parent)
+    assert split_target("unix:x.sock/a?aname=b") == (UnixAddress("x.sock"), "a", "b")
+
+
+def test_a_socket_whose_name_is_not_utf8(listening: Path) -> None:
+    odd = listening.parent / os.fsdecode(b"\xff.sock")
+    listening.rename(odd)
+    target = split_target(f"unix://{listening.parent}/%FF.sock/%FE")
+    assert target == Target(UnixAddress(str(odd)), "\udcfe", None)
+    assert split_target(f"{target.address}/x").address == target.address
