@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import ninepfs.address
 from ninepfs.address import (
     Address,
     AddressError,
@@ -23,6 +24,7 @@ from ninepfs.address import (
     parse_address,
     split_target,
 )
+from ninepfs.wire import constants
 
 GOOD: list[tuple[str, Address, str]] = [
     ("tcp://example.org", TcpAddress("example.org", 5640), "tcp://example.org:5640"),
@@ -158,3 +160,8 @@ def test_a_socket_whose_name_is_not_utf8(listening: Path) -> None:
     target = split_target(f"unix://{listening.parent}/%FF.sock/%FE")
     assert target == Target(UnixAddress(str(odd)), "\udcfe", None)
     assert split_target(f"{target.address}/x").address == target.address
+
+
+def test_the_default_port_is_the_one_of_the_wire() -> None:
+    """The module imports nothing of ours, so it says the number itself."""
+    assert ninepfs.address.DEFAULT_PORT == constants.DEFAULT_PORT

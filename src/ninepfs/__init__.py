@@ -15,7 +15,7 @@ and look into what others serve::
     from ninepfs import Client
 
     with Client.connect("unix:///run/share.sock") as client:
-        print(client.listdir("/"))
+        print(client.root.listdir("/"))
 """
 
 __version__ = "0.1.0"

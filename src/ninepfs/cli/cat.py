@@ -21,6 +21,6 @@ def command(urls: tuple[str, ...]) -> None:
         def cat(tree: Tree, path: str, url: str) -> None:
             with tree.open(path) as file:
                 for chunk in file.chunks():
-                    remote.output.write(chunk)
+                    remote.write(chunk)
 
         remote.run(urls, cat)

@@ -38,7 +38,7 @@ def command(url: str, long: bool, everything: bool) -> None:
             if long:
                 _write_long(remote, tree, directory, names, found)
             else:
-                remote.output.writelines(remote.shown(name) + b"\n" for name in names)
+                remote.write(b"".join(remote.shown(name) + b"\n" for name in names))
 
         remote.run((url,), show)
 
@@ -65,7 +65,7 @@ def _write_long(
             size.rjust(widths[4]),
             time.ljust(widths[5]),
         ]
-        remote.output.write(" ".join(texts).encode() + b" " + shown + b"\n")
+        remote.write(" ".join(texts).encode() + b" " + shown + b"\n")
 
 
 def _columns(attributes: FileStat) -> tuple[str, str, str, str, str, str]:

@@ -12,7 +12,7 @@ import click
 
 from ninepfs.address import Address, AddressError, Target, split_target
 from ninepfs.client import Client, Tree
-from ninepfs.wire import ProtocolError
+from ninepfs.wire import Buffer, ProtocolError
 
 
 class Mistake(click.ClickException):
@@ -25,6 +25,14 @@ class Mistake(click.ClickException):
         click.echo(self.format_message(), file=file, err=file is None)
 
 
+class _OutputError(Exception):
+    """Standard output does not take more, whatever was being read."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 class Remote:
     """Runs one command: does something with each URL, goes on after failures, and remembers that there were some.
 
@@ -33,8 +41,8 @@ class Remote:
     """
 
     def __init__(self, name: str) -> None:
-        self.output: BinaryIO = sys.stdout.buffer
-        self.to_terminal = self.output.isatty()
+        self._output: BinaryIO = sys.stdout.buffer
+        self.to_terminal = self._output.isatty()
         self._name = name
         self._failed = False
         self._clients: dict[tuple[Address, str], Client] = {}
@@ -54,12 +62,11 @@ class Remote:
         try:
             for url, target in zip(urls, targets, strict=True):
                 self._run_one(url, target, action)
-            self.output.flush()
-        except BrokenPipeError:
-            # Whoever read the output has seen enough.
-            self._drop_output()
-        except OSError as error:
-            self.fail(f"standard output: {reason(error)}")
+            self.flush()
+        except _OutputError as failure:
+            # Whoever reads from a pipe and closes it has seen enough: nothing to complain about.
+            if not isinstance(failure.error, BrokenPipeError):
+                self.fail(f"standard output: {reason(failure.error)}")
             self._drop_output()
         sys.exit(int(self._failed))
 
@@ -76,8 +83,6 @@ class Remote:
             return
         try:
             action(tree, target.path, url)
-        except BrokenPipeError:
-            raise
         except (OSError, ProtocolError) as error:
             self.fail(f"{url}: {reason(error)}")
 
@@ -87,6 +92,22 @@ class Remote:
         if client is None or client.connection.closed:
             client = self._clients[key] = Client.connect(target.address, aname=key[1])
         return client.root
+
+    def write(self, data: Buffer) -> None:
+        """Writes to standard output, whole."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._output.write(view) :]  # it may be unbuffered, and write less
+        except OSError as error:
+            raise _OutputError(error) from error
+
+    def flush(self) -> None:
+        """Writes what is buffered."""
+        try:
+            self._output.flush()
+        except OSError as error:
+            raise _OutputError(error) from error
 
     def fail(self, text: str) -> None:
         """Says what went wrong, on standard error; the command goes on and exits with status 1."""

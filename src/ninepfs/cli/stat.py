@@ -37,7 +37,7 @@ def command(urls: tuple[str, ...]) -> None:
             name = remote.shown(os.fsencode(path or "/"))
             if attributes.is_symlink:
                 name += b" -> " + remote.shown(os.fsencode(tree.readlink(path)))
-            remote.output.write(b"  File: " + name + b"\n" + "".join(_lines(attributes)).encode())
+            remote.write(b"  File: " + name + b"\n" + "".join(_lines(attributes)).encode())
 
         remote.run(urls, show)
 

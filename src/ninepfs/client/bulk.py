@@ -6,6 +6,7 @@ import errno
 from collections import deque
 from collections.abc import Iterable, Iterator
 
+from ninepfs.client.connection import Connection
 from ninepfs.client.requests import Requests
 from ninepfs.wire import Buffer, ProtocolError
 from ninepfs.wire.messages import Rread, Rwrite, Tread, Twrite
@@ -71,8 +72,7 @@ def read_stream(
             if at < stop:
                 return
     finally:
-        for tag, _ in flight:
-            connection.abandon(tag)
+        _finish(connection, [tag for tag, _ in flight])
 
 
 def write_stream(requests: Requests, fid: int, data: Iterable[Buffer], offset: int = 0, *, iounit: int = 0) -> int:
@@ -113,6 +113,17 @@ def write_stream(requests: Requests, fid: int, data: Iterable[Buffer], offset: i
         while flight:
             settle()
     finally:
-        for tag, _, _ in flight:
-            connection.abandon(tag)
+        _finish(connection, [tag for tag, _, _ in flight])
     return offset - start
+
+
+def _finish(connection: Connection, tags: list[int]) -> None:
+    """Takes in the replies that nobody wants any more, so that nothing is in flight for a fid that will be clunked."""
+    for tag in tags:
+        try:
+            if connection.busy or connection.closed:  # in a finalizer, or in vain
+                connection.abandon(tag)
+            elif connection.pending(tag):
+                connection.wait(tag)
+        except (OSError, ProtocolError):
+            pass

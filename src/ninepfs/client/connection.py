@@ -232,6 +232,10 @@ class Connection:
             raise error
         return cast(ReplyT, reply)
 
+    def pending(self, tag: int) -> bool:
+        """Whether the reply to this request is still to be had."""
+        return tag in self._sent and tag not in self._abandoned
+
     def abandon(self, tag: int) -> None:
         """Drops the reply to this request when it arrives; until then the tag stays in use."""
         if self._replies.pop(tag, None) is not None:

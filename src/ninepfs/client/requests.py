@@ -67,6 +67,11 @@ class Requests:
 
     # --- fids -----------------------------------------------------------------------------------------------------
 
+    @property
+    def fids(self) -> frozenset[int]:
+        """The fids of :meth:`new_fid` that are in use."""
+        return frozenset(self._used_fids)
+
     def new_fid(self) -> int:
         """A fid that is not in use. :meth:`clunk` and :meth:`remove` give it back, or :meth:`free_fid`."""
         while self._orphans:

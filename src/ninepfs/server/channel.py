@@ -73,6 +73,7 @@ class Desk(ABC):
     """How often to look for the next request, a microsecond or two each time, before going to sleep. The watchdog
     allows it to a leader that has the machine for itself."""
 
+    @abstractmethod
     def take_over(self) -> None:
         """Called first: let the replies leave that the leader before had collected (raises as :meth:`Space.send`)."""
 

@@ -34,7 +34,7 @@ from ninepfs.server.request import Request
 from ninepfs.server.session import Session
 from ninepfs.wire.codec import PackInto, fields_of
 from ninepfs.wire.fields import ProtocolError
-from ninepfs.wire.messages import MESSAGES, NUMBERS, Tversion
+from ninepfs.wire.messages import MESSAGES, NUMBERS, Tflush, Tversion
 
 if TYPE_CHECKING:
     from ninepfs.server.server import Server
@@ -51,6 +51,9 @@ _PATIENCE = 64 if len(os.sched_getaffinity(0)) > 1 else 0
 """How often the only busy leader looks for its next request before it sleeps: about 30 microseconds."""
 
 _TVERSION = NUMBERS[Tversion]
+_NEVER_SLOW = frozenset({_TVERSION, NUMBERS[Tflush]})
+"""Requests whose leader is not relieved: nothing else may run before Tversion is done, and an Rflush may not overtake
+the replies that the leader has collected before it."""
 
 _FIDS = {
     number: [index for index, field in enumerate(fields_of(message)) if field.names_fid]
@@ -312,8 +315,8 @@ class Engine:
             session = request.session
             done = running - desk.base
             with session.lock:  # under which a request is parked
-                if desk.running != running or request.parked or desk.requests[done - 1][0] == _TVERSION:
-                    # It is done; or about to leave its handler; or nothing else may run before it is done.
+                if desk.running != running or request.parked or desk.requests[done - 1][0] in _NEVER_SLOW:
+                    # It is done, or about to leave its handler.
                     desk.relief = 0
                     return
                 # From here on the leader is sure to stop after this request.

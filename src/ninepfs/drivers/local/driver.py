@@ -157,15 +157,19 @@ class LocalDriver(Driver[Node, Handle]):
     def _generation(self, node: Node, handle: Handle | None, fields: tuple[int, ...]) -> int | None:
         device = fields[19] << 32 | fields[20]
         filesystem = self._filesystems.get(device)
-        if filesystem in host.GENERATION_FILESYSTEMS or filesystem is None:
+        if filesystem is None:
             try:
-                fd = handle.fd if handle is not None else self.tree.grip(node)
-                if filesystem is None:
-                    filesystem = self._filesystems[device] = host.fstatfs(fd)[0]
-                return host.generation(fd, filesystem)
+                filesystem = host.fstatfs(handle.fd if handle is not None else self.tree.grip(node))[0]
             except OSError:
                 return None
-        return None
+            self._filesystems[device] = filesystem
+        if filesystem not in host.GENERATION_FILESYSTEMS:
+            return None
+        fd = handle.fd if handle is not None else node.anchor()
+        if fd is not None:
+            return host.generation(fd, b"", filesystem)
+        directory = node.parent.fd if node.parent is not None else None
+        return None if directory is None else host.generation(directory, node.name, filesystem)
 
     def setattr(self, node: Node, handle: Handle | None, changes: Changes) -> None:
         fd = handle.fd if handle is not None else self.tree.grip(node)

@@ -103,35 +103,60 @@ def statx_fd(fd: int) -> tuple[int, ...]:
 
 # --- the generation of an inode ---------------------------------------------------------------------------------
 
-_name_to_handle_at = _libc.name_to_handle_at
+_name_to_handle_at = _quiet.name_to_handle_at
 
 _EXT4, _BTRFS, _XFS = 0xEF53, 0x9123683E, 0x58465342
 GENERATION_FILESYSTEMS = frozenset({_EXT4, _BTRFS, _XFS})
 """File systems (statfs f_type) whose file handles hold the inode's generation where we know it."""
 
 
-def generation(fd: int, filesystem: int) -> int | None:
-    """The inode generation of what ``fd`` (O_PATH is enough) refers to, from its file handle; None if it has none.
+class _HandleBuffer(threading.local):
+    """Each thread's place for a struct file_handle and the mount id that comes with it."""
 
-    A file handle needs no privilege to read, nor the file to be opened for reading as FS_IOC_GETVERSION does.
-    Layouts: FILEID_INO32_GEN and FILEID_INO32_GEN_PARENT hold (ino u32, gen u32), xfs' own types (ino u64, gen u32),
-    btrfs' (objectid u64, root u64, gen u32) (Linux, ``include/linux/exportfs.h``).
+    def __init__(self) -> None:
+        self.memory = ctypes.create_string_buffer(8 + _HANDLE_ROOM)
+        self.mount = ctypes.c_int()
+        self.mount_address = ctypes.byref(self.mount)
+
+
+_HANDLE_ROOM = 128
+_set_room = struct.Struct("=I").pack_into
+_unpack_handle = struct.Struct("=Ii").unpack_from
+_handle_buffer = _HandleBuffer()
+_NAMED = ctypes.c_int(0)  # a symlink is not followed unless that is asked for
+_BARE = ctypes.c_int(AT_EMPTY_PATH)
+
+# Where the generation is, by file system and handle type. FILEID_INO32_GEN and FILEID_INO32_GEN_PARENT hold (ino u32,
+# gen u32), xfs' own types (ino u64, gen u32), btrfs' (objectid u64, root u64, gen u32) (Linux,
+# include/linux/exportfs.h).
+_GENERATIONS = {
+    (_EXT4, 1): 12,
+    (_EXT4, 2): 12,
+    (_XFS, 1): 12,
+    (_XFS, 2): 12,
+    (_XFS, 0x81): 16,
+    (_XFS, 0x82): 16,
+    (_BTRFS, 0x4D): 24,
+    (_BTRFS, 0x4E): 24,
+    (_BTRFS, 0x4F): 24,
+}
+_unpack_generation = struct.Struct("=I").unpack_from
+
+
+def generation(fd: int, name: bytes, filesystem: int) -> int | None:
+    """The inode generation of the entry ``name`` (or, if that is empty, of ``fd`` itself) from its file handle.
+
+    None if it has none that we know of. A file handle needs no privilege to read, nor the file to be opened, as
+    FS_IOC_GETVERSION does.
     """
-    handle = ctypes.create_string_buffer(8 + 128)
-    struct.pack_into("=I", handle, 0, 128)
-    mount = ctypes.c_int()
-    if _name_to_handle_at(fd, b"", handle, ctypes.byref(mount), AT_EMPTY_PATH):
+    buffer = _handle_buffer
+    memory = buffer.memory
+    _set_room(memory, 0, _HANDLE_ROOM)
+    if _name_to_handle_at(fd, name, memory, buffer.mount_address, _NAMED if name else _BARE):
         return None
-    size, kind = struct.unpack_from("=Ii", handle)
-    if kind in (1, 2) and filesystem in (_EXT4, _XFS) and size >= 8:
-        at = 12
-    elif kind in (0x81, 0x82) and filesystem == _XFS and size >= 12:
-        at = 16
-    elif 0x4D <= kind <= 0x4F and filesystem == _BTRFS and size >= 20:
-        at = 24
-    else:
-        return None
-    return int(struct.unpack_from("=I", handle, at)[0])
+    _, kind = _unpack_handle(memory)
+    at = _GENERATIONS.get((filesystem, kind))
+    return None if at is None else int(_unpack_generation(memory, at)[0])
 
 
 # --- changing ---------------------------------------------------------------------------------------------------
