@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from ninepfs.client import Client
+from ninepfs.drivers import LocalDriver
+from ninepfs.testing import Served, serve_pair
+from ninepfs.wire.constants import LFlag
 
 
 class Records(logging.Handler):
@@ -51,3 +58,44 @@ def share(tmp_path: Path) -> Path:
     directory = tmp_path / "share"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture(params=["passthrough", "none"])
+def served(share: Path, request: pytest.FixtureRequest, no_defects: Records) -> Iterator[Served]:
+    """The directory, served in each security model."""
+    with serve_pair(LocalDriver(share, request.param), msize=65536) as served:
+        yield served
+
+
+@pytest.fixture
+def client(served: Served) -> Client:
+    """A client that has attached to the directory."""
+    return served.client
+
+
+@pytest.fixture
+def root(client: Client) -> int:
+    """The fid of the directory."""
+    return client.root.fid
+
+
+@contextmanager
+def fails(code: int) -> Iterator[None]:
+    """What is inside must be refused with this errno."""
+    with pytest.raises(OSError) as refusal:  # noqa: PT011  # the number is looked at
+        yield
+    assert errno.errorcode.get(refusal.value.errno or 0) == errno.errorcode[code]
+
+
+def walk(client: Client, *names: str | bytes) -> int:
+    """A new fid for what is there."""
+    fid = client.new_fid()
+    assert len(client.walk(client.root.fid, fid, names).wqids) == len(names)
+    return fid
+
+
+def opened(client: Client, *names: str | bytes, flags: int = LFlag.RDWR) -> int:
+    """A new open fid."""
+    fid = walk(client, *names)
+    client.lopen(fid, flags)
+    return fid

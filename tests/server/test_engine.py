@@ -17,7 +17,7 @@ import pytest
 
 from ninepfs.client import Client, Connection, ServerClosedError
 from ninepfs.drivers import LocalDriver
-from ninepfs.server import Limits, engine
+from ninepfs.server import Limits, crew, engine
 from ninepfs.testing import BlockingDriver, Census, FailingDriver, Served, WatchedDriver, serve_pair
 from ninepfs.testing.load import Lane, directory_lane, lock_lane, plant, read_lane, run_lanes, write_lane
 from ninepfs.testing.process import wait_until
@@ -528,7 +528,13 @@ def test_a_fid_can_be_opened_only_once_at_a_time(setting: Setting) -> None:
 # --- the end of a connection ------------------------------------------------------------------------------------
 
 
-def test_a_lost_connection_gives_everything_back(share: Path, no_defects: Records) -> None:
+@pytest.fixture
+def restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle threads of the server end soon."""
+    monkeypatch.setattr(crew, "KEEP", 0.1)
+
+
+def test_a_lost_connection_gives_everything_back(share: Path, no_defects: Records, restored: None) -> None:
     plant(share)
     watched: WatchedDriver[Any, Any] = WatchedDriver(LocalDriver(share))
     driver = BlockingDriver(watched)
@@ -557,7 +563,7 @@ def test_a_lost_connection_gives_everything_back(share: Path, no_defects: Record
         assert session.open_files == 1
 
 
-def test_a_stopped_server_leaves_no_thread_and_no_descriptor(share: Path) -> None:
+def test_a_stopped_server_leaves_no_thread_and_no_descriptor(share: Path, restored: None) -> None:
     (share / "file").touch()
     census = Census()
     with serve_pair(LocalDriver(share)) as served:

@@ -15,7 +15,7 @@ from ninepfs.server.fid import Fid
 from ninepfs.server.request import Request, fail
 from ninepfs.server.xattr import XattrWrite
 from ninepfs.wire.codec import CODECS, PackInto, UnpackBody
-from ninepfs.wire.constants import READ_OVERHEAD
+from ninepfs.wire.constants import READ_OVERHEAD, XATTR_CREATE
 from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import NUMBERS, Rerror, Rflush, Rlerror
 
@@ -232,10 +232,17 @@ class Session:
         driver = fid.export.driver
         if len(xattr.value) != xattr.size:
             fail(errno.EINVAL)
-        if xattr.size:
+        if xattr.size or xattr.flags & XATTR_CREATE:
             driver.setxattr(fid.node, None, xattr.name, bytes(xattr.value), xattr.flags)
-        else:
+            return
+        # An empty value means removal (Linux says XATTR_REPLACE then, others nothing), so that there is no request to
+        # make a value empty. Setting one that is not there can only mean an empty value, and is taken so.
+        try:
             driver.removexattr(fid.node, None, xattr.name)
+        except OSError as failure:
+            if failure.errno != errno.ENODATA or xattr.flags:
+                raise
+            driver.setxattr(fid.node, None, xattr.name, b"", 0)
 
     def charge_xattr(self, size: int) -> None:
         """Count bytes of extended attributes that fids hold.

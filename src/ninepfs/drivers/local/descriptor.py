@@ -8,6 +8,7 @@ runs, since the call's argument is the object itself.
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 
@@ -39,16 +40,28 @@ class Descriptor(int):
         return b"/proc/self/fd/%d" % self
 
 
-_proc: Descriptor
+_proc: Descriptor | None = None
 
 
-def _open_proc() -> None:
+def open_proc() -> None:
+    """Get ready for :func:`reopen`.
+
+    Raises:
+        OSError: ENOSYS, /proc is not mounted.
+    """
     global _proc
-    _proc = Descriptor(os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    try:
+        _proc = Descriptor(os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        raise OSError(errno.ENOSYS, "/proc is not mounted, and sharing files needs it") from None
 
 
-_open_proc()
-os.register_at_fork(after_in_child=_open_proc)  # it is the directory of the process that opened it
+def _in_child() -> None:
+    if _proc is not None:
+        open_proc()
+
+
+os.register_at_fork(after_in_child=_in_child)  # the directory is that of the process that opened it
 
 
 def reopen(descriptor: Descriptor, flags: int) -> Descriptor:

@@ -19,7 +19,7 @@ from collections import deque
 from weakref import ReferenceType, WeakValueDictionary, ref
 
 from ninepfs.drivers.local import host
-from ninepfs.drivers.local.descriptor import Descriptor
+from ninepfs.drivers.local.descriptor import Descriptor, open_proc
 from ninepfs.drivers.local.directory import Listing
 
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -126,6 +126,7 @@ class Tree:
     """
 
     def __init__(self, root: str | bytes | os.PathLike[str], cache: int, pins: int = 1024) -> None:
+        open_proc()
         fd = Descriptor(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         fields = host.statx_fd(fd)
         self.root = Node(None, b"", stat.S_IFDIR, fields[6], device_of(fields), birth_of(fields))

@@ -1,0 +1,71 @@
+"""The short way to serve something: a server and its listeners in one call."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ninepfs.address import parse_address
+from ninepfs.drivers.base import Driver
+from ninepfs.server import Export, Limits, Server
+from ninepfs.transports.stream import Listener
+
+STOP_LIMIT = 20.0
+"""Seconds that requests in progress get when the serving ends."""
+
+
+@contextmanager
+def serving(
+    exports: Driver[Any, Any] | Export | Iterable[Export], *urls: str, limits: Limits | None = None
+) -> Iterator[list[str]]:
+    """Serve as long as the context is entered; at its end, requests in progress are finished first.
+
+    ::
+
+        with serving(LocalDriver("/srv/share"), "tcp://127.0.0.1:0") as [url]:
+            print(Client.connect(url).root.listdir())
+
+    Args:
+        exports: what to serve: a driver, an export, or several exports that clients choose from by aname.
+        urls: where to listen (:mod:`ninepfs.address`); at least one.
+        limits: what clients may use.
+
+    Returns:
+        The URLs that it listens on, with the port that was chosen where one was to be (``tcp://127.0.0.1:0``).
+
+    Raises:
+        AddressError: a URL is not an address.
+        ListenError: an address cannot be listened on.
+        ValueError: no URL, no export, or two exports of the same name.
+    """
+    if not urls:
+        raise ValueError("serving needs at least one address to listen on")
+    addresses = [parse_address(url) for url in urls]
+    server = Server(Export(exports) if isinstance(exports, Driver) else exports, limits)
+    listeners: list[Listener] = []
+    try:
+        for address in addresses:
+            listeners.append(Listener(server, address))  # noqa: PERF401  # those before one that fails are stopped
+        for listener in listeners:
+            listener.start()
+        yield [str(listener.address) for listener in listeners]
+    finally:
+        for listener in listeners:
+            listener.stop()
+        server.stop(STOP_LIMIT)
+
+
+def serve(exports: Driver[Any, Any] | Export | Iterable[Export], *urls: str, limits: Limits | None = None) -> None:
+    """Serve until the process gets SIGTERM or SIGINT (Ctrl-C); arguments and errors are those of :func:`serving`.
+
+    To be called in the main thread, before there are others: threads that do not know of it would take the signals.
+    """
+    signals = {signal.SIGTERM, signal.SIGINT}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        with serving(exports, *urls, limits=limits):
+            signal.sigwait(signals)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
