@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -85,6 +85,15 @@ def fails(code: int) -> Iterator[None]:
     with pytest.raises(OSError) as refusal:  # noqa: PT011  # the number is looked at
         yield
     assert errno.errorcode.get(refusal.value.errno or 0) == errno.errorcode[code]
+
+
+def error(action: Callable[..., object], *arguments: object) -> int:
+    """The errno that this is refused with; 0 if it is not."""
+    try:
+        action(*arguments)
+    except OSError as failure:
+        return failure.errno or -1
+    return 0
 
 
 def walk(client: Client, *names: str | bytes) -> int:

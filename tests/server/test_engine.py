@@ -565,6 +565,7 @@ def test_a_lost_connection_gives_everything_back(share: Path, no_defects: Record
 
 def test_a_stopped_server_leaves_no_thread_and_no_descriptor(share: Path, restored: None) -> None:
     (share / "file").touch()
+    LocalDriver(share)  # what all drivers of the process have in common stays
     census = Census()
     with serve_pair(LocalDriver(share)) as served:
         open_file(served.client)

@@ -17,7 +17,7 @@ from ninepfs.testing import FailingDriver, serve_pair
 from ninepfs.wire import Dirent, unpack_dirents
 from ninepfs.wire.constants import DirentType, QidType
 
-from .conftest import fails, opened, walk
+from .conftest import error, fails, opened, walk
 
 
 def listing(client: Client, fid: int, count: int | None = None, offset: int = 0) -> list[Dirent]:
@@ -78,12 +78,9 @@ def test_a_count_too_small_for_an_entry_is_an_error_not_the_end(client: Client, 
     offset = 0
     seen = []
     while True:
-        try:
-            entries = unpack_dirents(client.readdir(fid, offset, 24 + 2).data)
-        except OSError as failure:
-            assert failure.errno == errno.EINVAL
-            (entry,) = unpack_dirents(client.readdir(fid, offset, 24 + 200).data)
-            entries = [entry]
+        code = error(client.readdir, fid, offset, 24 + 2)
+        assert code in (0, errno.EINVAL)
+        entries = unpack_dirents(client.readdir(fid, offset, 24 + (200 if code else 2)).data)
         if not entries:
             break
         seen += [entry.name for entry in entries]
@@ -135,12 +132,15 @@ def test_a_removed_directory_is_empty(client: Client, share: Path, root: int) ->
     assert listing(client, fid) == []
 
 
-def test_a_directory_of_20000_entries_is_read_whole(client: Client, share: Path) -> None:
+def test_a_directory_of_20000_entries_is_read_whole(share: Path) -> None:
     wanted = {b"%d-%s" % (number, b"n" * (number % 40)) for number in range(20_000)}
     os.chdir(share)
+    (share / "first").touch()
     for name in wanted:
-        os.close(os.open(name, os.O_CREAT | os.O_WRONLY))
-    entries = listing(client, opened(client, flags=0))
+        os.link("first", name)
+    (share / "first").unlink()
+    with serve_pair(LocalDriver(share)) as served:
+        entries = listing(served.client, opened(served.client, flags=0))
     assert len(entries) == 20_002
     assert {entry.name for entry in entries} == wanted | {b".", b".."}
     cookies = [entry.offset for entry in entries]
@@ -162,10 +162,7 @@ def test_cookies_that_were_never_given_are_harmless(client: Client, share: Path,
     with fails(errno.EINVAL):
         client.readdir(fid, offset)
     for invented in (1, 12345, (1 << 63) - 1):
-        try:
-            client.readdir(fid, invented)
-        except OSError as failure:
-            assert failure.errno in (errno.EINVAL, errno.ENOENT)
+        assert error(client.readdir, fid, invented) in (0, errno.EINVAL, errno.ENOENT)
     assert names(listing(client, fid)) == [b".", b".."]
 
 
@@ -192,4 +189,4 @@ def test_a_driver_may_list_lazily_and_more_than_was_asked(share: Path) -> None:
         driver.effects["readdir"] = endless
         entries = listing(served.client, fid, 500)
         assert [entry.name for entry in entries] == [b"%d" % number for number in range(1, 1001)]
-        assert given < 1100
+        assert given < 1200

@@ -7,6 +7,7 @@ import importlib
 import click
 
 from ninepfs import __version__
+from ninepfs.cli.mistakes import Mistake
 
 _COMMANDS = ("serve", "ls", "cat", "stat")
 
@@ -23,6 +24,14 @@ class _Lazy(click.Group):
         command = importlib.import_module(f"ninepfs.cli.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
+
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            where = error.ctx.command_path if error.ctx is not None else ctx.command_path
+            raise Mistake(f"{where}: {error.format_message()}") from None
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

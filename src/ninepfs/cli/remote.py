@@ -6,23 +6,14 @@ import os
 import sys
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO, Any, BinaryIO, NoReturn, Self
+from typing import BinaryIO, NoReturn, Self
 
 import click
 
 from ninepfs.address import Address, AddressError, Target, split_target
+from ninepfs.cli.mistakes import Mistake
 from ninepfs.client import Client, Tree
 from ninepfs.wire import Buffer, ProtocolError
-
-
-class Mistake(click.ClickException):
-    """Something in the command line is wrong: one sentence on standard error, and exit status 2."""
-
-    exit_code = 2
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        """Writes the sentence."""
-        click.echo(self.format_message(), file=file, err=file is None)
 
 
 class _OutputError(Exception):

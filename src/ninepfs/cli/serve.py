@@ -51,7 +51,10 @@ def command(
     model = security_model or ("passthrough" if os.geteuid() == 0 else "none")
     _raise_descriptor_limit()
     os.umask(0)  # modes come from clients, who have applied their own
-    server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize))
+    try:
+        server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize))
+    except ValueError as failure:
+        raise click.UsageError(f"{failure}; give each its own as in 'home=/home music=/srv/music'.") from None
     listeners: list[Listener] = []
     try:
         for address in _addresses(urls):

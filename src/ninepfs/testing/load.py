@@ -166,8 +166,8 @@ def plant(directory: str | os.PathLike[str]) -> None:
                 file.write(content(name, size))
 
 
-def read_lane(root: int, fids: list[int], rounds: int, seed: int, *, flush: bool = False) -> Lane:
-    """Walk to files, open, read pieces, clunk; every byte is compared."""
+def read_lane(root: int, fids: list[int], rounds: int, seed: int, *, flush: bool = False, most: int = 100_000) -> Lane:
+    """Walk to files, open, read pieces of at most ``most`` bytes, clunk; every byte is compared."""
     rng = random.Random(seed)
     fid = fids.pop()
     for _ in range(rounds):
@@ -182,7 +182,7 @@ def read_lane(root: int, fids: list[int], rounds: int, seed: int, *, flush: bool
         assert opened.qid[2] == walked.wqids[-1][2]
         for _ in range(rng.randrange(4)):
             offset = rng.choice([0, rng.randrange(len(data) + 1), len(data) + 5])
-            count = rng.choice([1, 100, 5000, 32768, 40000, 100_000])
+            count = min(most, rng.choice([1, 100, 5000, 32768, 40000, 100_000]))
             request = Tread(fid, offset, count)
             reply = yield (Flushed(request) if flush else request)
             if reply is None:

@@ -61,14 +61,20 @@ class Census:
         gc.collect()
         return {fd: what for fd, what in open_descriptors().items() if self.descriptors.get(fd) != what}
 
-    def wait_restored(self, patience: float = PATIENCE) -> None:
-        """Wait until nothing is left of what came since.
+    def wait_restored(self, below: str | None = None, cache: int = 0, patience: float = PATIENCE) -> None:
+        """Wait until nothing is left of what came since, but for ``cache`` descriptors of what is ``below`` a path.
 
         Raises:
             TimeoutError: something stays.
         """
+
+        def restored() -> bool:
+            new = self.new_descriptors().values()
+            cached = [what for what in new if below is not None and what.startswith(below)]
+            return not self.new_threads() and len(cached) == len(new) and len(cached) <= cache
+
         try:
-            wait_until(lambda: not self.new_threads() and not self.new_descriptors(), "", patience)
+            wait_until(restored, "", patience)
         except TimeoutError:
             left = f"{self.new_threads()} and {self.new_descriptors()}"
             raise TimeoutError(f"the process still has {left}") from None

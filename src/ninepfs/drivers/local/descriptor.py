@@ -43,25 +43,26 @@ class Descriptor(int):
 _proc: Descriptor | None = None
 
 
-def open_proc() -> None:
-    """Get ready for :func:`reopen`.
-
-    Raises:
-        OSError: ENOSYS, /proc is not mounted.
-    """
+def _open_proc() -> None:
     global _proc
     try:
         _proc = Descriptor(os.open("/proc/self/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     except FileNotFoundError:
-        raise OSError(errno.ENOSYS, "/proc is not mounted, and sharing files needs it") from None
+        _proc = None
 
 
-def _in_child() -> None:
-    if _proc is not None:
-        open_proc()
+_open_proc()
+os.register_at_fork(after_in_child=_open_proc)  # the directory is that of the process that opened it
 
 
-os.register_at_fork(after_in_child=_in_child)  # the directory is that of the process that opened it
+def require_proc() -> None:
+    """Make sure that :func:`reopen` can work.
+
+    Raises:
+        OSError: ENOSYS, /proc is not mounted.
+    """
+    if _proc is None:
+        raise OSError(errno.ENOSYS, "/proc is not mounted, and sharing files needs it")
 
 
 def reopen(descriptor: Descriptor, flags: int) -> Descriptor:

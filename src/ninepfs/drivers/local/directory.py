@@ -52,7 +52,10 @@ class Listing:
         with self._lock:
             if cookie != self._position:
                 os.lseek(self._fd, cookie, os.SEEK_SET)
-            size = host.getdents(self._fd, buffer.memory, size)
+            try:
+                size = host.getdents(self._fd, buffer.memory, size)
+            except FileNotFoundError:  # the directory has been removed
+                size = 0
             entries = self._parse(buffer.view[:size].tobytes())
             self._position = entries[-1][3] if entries else cookie
         return entries

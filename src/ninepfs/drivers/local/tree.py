@@ -19,7 +19,7 @@ from collections import deque
 from weakref import ReferenceType, WeakValueDictionary, ref
 
 from ninepfs.drivers.local import host
-from ninepfs.drivers.local.descriptor import Descriptor, open_proc
+from ninepfs.drivers.local.descriptor import Descriptor, require_proc
 from ninepfs.drivers.local.directory import Listing
 
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
@@ -69,12 +69,22 @@ class Node:
         self.birth = birth
 
     def adopt(self, name: bytes, child: Node) -> Node:
-        """Make ``child`` the live node of that name; its former bearer, if any, keeps only the memory of it."""
+        """Make ``child`` the live node of that name; its former bearer, if any, keeps only the memory of it.
+
+        Returns the former bearer instead if it stands for the same object: another thread was faster.
+        """
         with _family:
+            former = self.child(name)
+            if former is not None and not former.lost and former.same(child.ino, child.dev, child.birth):
+                return former
             if self.children is _NO_CHILDREN:
                 self.children = {}
             self.children[name] = ref(child)
         return child
+
+    def same(self, ino: int, dev: int, birth: int) -> bool:
+        """Whether these are the object's marks."""
+        return self.ino == ino and self.birth == birth and self.dev == dev
 
     def child(self, name: bytes) -> Node | None:
         """The live node of that name."""
@@ -126,7 +136,7 @@ class Tree:
     """
 
     def __init__(self, root: str | bytes | os.PathLike[str], cache: int, pins: int = 1024) -> None:
-        open_proc()
+        require_proc()
         fd = Descriptor(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         fields = host.statx_fd(fd)
         self.root = Node(None, b"", stat.S_IFDIR, fields[6], device_of(fields), birth_of(fields))
@@ -214,22 +224,31 @@ class Tree:
 
     def _open(self, node: Node, flags: int, directory: Descriptor | None = None) -> tuple[Descriptor, tuple[int, ...]]:
         """Open a node by its name in its directory, and be sure that it is the same object as before."""
-        parent = node.parent
-        assert parent is not None
-        if not node.lost:
+        while not node.lost:
+            parent, name = node.parent, node.name
+            assert parent is not None
             if directory is None:
                 directory = self.directory(parent)
-            found = self._try(node, directory, node.name, flags)
+            found = self._try(node, directory, name, flags)
             if found is not None:
                 return found
-            name = self._search(node, directory)
-            if name is not None:
-                found = self._try(node, directory, name, flags)
-                if found is not None:
-                    with self._moving:
-                        self._place(node, parent, name)
-                    return found
-            node.lost = True
+            moved = self._search(node, directory)
+            if moved is not None:
+                found = self._try(node, directory, moved, flags)
+            with self._moving:  # a client's rename that was under way is over now
+                if node.parent is parent and node.name == name:
+                    if found is not None and moved is not None:
+                        self._place(node, parent, moved)
+                        return found
+                    found = self._try(node, directory, name, flags)  # it may have been away and is back
+                    if found is not None:
+                        return found
+                    node.lost = True
+                    parent.forsake(name, node)
+            directory = None
+        anchor = node.anchor()  # somebody may have got hold of it before its name went
+        if anchor is not None:
+            return anchor, host.statx_fd(anchor)
         raise host.error(errno.ESTALE)
 
     @staticmethod
@@ -283,7 +302,7 @@ class Tree:
         """The live node of an entry, whose statx result is ``fields``; a new one if none stands for this object."""
         live = node.child(name)
         ino, dev, birth = fields[6], device_of(fields), birth_of(fields)
-        if live is not None and (live.ino, live.dev, live.birth) == (ino, dev, birth):
+        if live is not None and live.same(ino, dev, birth):
             return live
         return node.adopt(name, Node(node, name, fields[5] & 0o170000, ino, dev, birth))
 
@@ -302,33 +321,52 @@ class Tree:
         """rename(2) an entry, and move its live node: everything below follows by itself."""
         source, target = self.directory(old), self.directory(new)
         with self._moving:
-            victim = self._pin(new, target, newname)
             moved = old.child(oldname)
-            os.rename(oldname, newname, src_dir_fd=source, dst_dir_fd=target)
-            if victim is not None and victim is not moved:
+            victim, pinned = self._pin(new, target, newname)
+            try:
+                os.rename(oldname, newname, src_dir_fd=source, dst_dir_fd=target)
+            except OSError:
+                if victim is not None and pinned:
+                    victim.fd = None
+                raise
+            if moved is not None and victim is not None and victim.same(moved.ino, moved.dev, moved.birth):
+                # Two names of one object: rename(2) leaves both.
+                if pinned:
+                    victim.fd = None
+                return
+            if victim is not None:
                 self._lose(victim)
-            if moved is not None and moved is not victim:
+            if moved is not None:
                 self._place(moved, new, newname)
 
     def unlink(self, node: Node, name: bytes, directory: bool) -> None:
         """Remove an entry; if clients refer to the object, it is kept within reach first."""
         fd = self.directory(node)
-        victim = self._pin(node, fd, name)
-        if directory:
-            os.rmdir(name, dir_fd=fd)
-        else:
-            os.unlink(name, dir_fd=fd)
+        victim, pinned = self._pin(node, fd, name)
+        try:
+            if directory:
+                os.rmdir(name, dir_fd=fd)
+            else:
+                os.unlink(name, dir_fd=fd)
+        except OSError:
+            if victim is not None and pinned:
+                victim.fd = None
+            raise
         if victim is not None:
             self._lose(victim)
 
-    def _pin(self, parent: Node, directory: Descriptor, name: bytes) -> Node | None:
-        """Before a name goes: the live node that bears it, made to hold a descriptor (as long as pins last)."""
+    def _pin(self, parent: Node, directory: Descriptor, name: bytes) -> tuple[Node | None, bool]:
+        """Before a name goes: the live node that bears it, made to hold a descriptor (as long as pins last).
+
+        Returns also whether it was given one for that: if the name stays after all, it has to be taken back.
+        """
         live = parent.child(name)
         if live is not None and live.fd is None and len(self._pinned) < self._pins:
             found = self._try(live, directory, name, _OBJECT)
             if found is not None:
                 live.fd = found[0]
-        return live
+                return live, True
+        return live, False
 
     def _lose(self, node: Node) -> None:
         """The node's name is gone: it keeps its descriptor, outside of the cache, as long as pins last."""

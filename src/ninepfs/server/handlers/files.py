@@ -93,9 +93,13 @@ def read(request: Request, fid: int, offset: int, count: int) -> int:
     buffers = request.space.payload(count)
     while True:
         try:
-            return driver.read(handle, buffers, offset)
+            size = driver.read(handle, buffers, offset)
         except InterruptedError:
             request.retry()
+            continue
+        if not 0 <= size <= count:
+            raise ValueError(f"the driver says that it read {size} bytes into a place for {count}")
+        return size
 
 
 def _read_xattr(request: Request, file: Fid, offset: int, count: int) -> int:

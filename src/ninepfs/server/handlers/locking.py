@@ -13,6 +13,9 @@ from ninepfs.wire.constants import LockFlag, LockStatus, LockType
 from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import NUMBERS, Rgetlock, Rlock, Tgetlock, Tlock
 
+_FLAGS = int(
+    LockFlag.BLOCK | LockFlag.RECLAIM
+)  # a plain int: enum flags turned round lose the bits that they do not know
 _pack_lock = CODECS[Dialect.L][NUMBERS[Rlock]].pack_into
 
 
@@ -45,7 +48,7 @@ def lock(
     proc_id: int,
     client_id: bytes,
 ) -> Rlock | None:
-    if flags & ~(LockFlag.BLOCK | LockFlag.RECLAIM) or type > LockType.UNLCK:
+    if flags & ~_FLAGS or type > LockType.UNLCK:
         fail(errno.EINVAL)
     file = _open_file(request, fid)
     session = request.session

@@ -1,0 +1,1 @@
+"""Drivers, through a server."""

@@ -1,0 +1,1 @@
+"""What must never happen, whatever clients and host programs do."""
