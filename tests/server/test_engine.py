@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import random
 import statistics
 import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -424,7 +426,7 @@ def test_a_pipelined_session_with_larger_messages_keeps_the_framing(setting: Set
     # The whole conversation arrives in one batch, when the server has only room for the first session's messages.
     big = share / "big"
     big.mkdir()
-    names = {f"{number:0200}" for number in range(3000)}
+    names = {f"{number:0200}" for number in range(1500)}
     for name in names:
         (big / name).touch()
     (share / "data").write_bytes(bytes(random.Random(1).randbytes(1 << 20)))
@@ -606,6 +608,32 @@ def test_a_live_tag_used_again_ends_the_session_with_one_line_in_the_log(setting
     setting.driver.release()
     wait_until(lambda: setting.watched.open_handles == 0, "the file is closed")
     wait_until(lambda: setting.engine.slow == 0, "no request is slow")
+
+
+def test_a_session_ends_also_when_its_client_takes_no_replies(setting: Setting, share: Path) -> None:
+    (share / "large").write_bytes(bytes(1_000_000))
+    holder = setting.served.connect()
+    holder.lock(open_file(holder), LockType.WRLCK, 0, 0, 0, 1, b"holder")
+    client = setting.served.connect(msize=1 << 20)
+    fid = open_file(client, "large")
+    client.connection.send(Tlock(open_file(client), LockType.WRLCK, LockFlag.BLOCK, 0, 0, 2, b"c"), 777)
+    setting.driver.block("read")
+    for _ in range(12):  # more than the socket holds
+        client.connection.send(Tread(fid, 0, 1_000_000))
+    setting.driver.wait_entered(12)
+    client.getattr(client.root.fid)
+    setting.driver.release()
+    # Until what has arrived becomes no more: somebody is stuck sending.
+    arrived = [-1, 0]
+    while arrived[-1] != arrived[-2] or arrived[-1] < 60_000:
+        time.sleep(0.03)
+        room = bytearray(4)
+        fcntl.ioctl(client.connection.socket, termios.FIONREAD, room)
+        arrived.append(int.from_bytes(room, sys.byteorder))
+    client.connection.send_raw(pack(Tgetattr(client.root.fid, 0), 777, Dialect.L))
+    wait_until(lambda: len(setting.engine.connections) == 2, "the session ends")
+    wait_until(lambda: setting.engine.slow == 0, "no request is slow")
+    wait_until(lambda: setting.watched.open_handles == 2, "its files are closed")
 
 
 # --- drivers that fail ------------------------------------------------------------------------------------------
@@ -802,7 +830,7 @@ def _chaos(share: Path, seconds: float, log: Records, limits: Limits) -> int:
 def test_replies_are_right_when_leaders_are_relieved_at_random(
     share: Path, no_defects: Records, restless: None, limits: Limits
 ) -> None:
-    assert _chaos(share, 3, no_defects, limits) > 100
+    assert _chaos(share, 2, no_defects, limits) > 100
 
 
 @pytest.mark.slow

@@ -25,7 +25,6 @@ class _Lazy(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)

@@ -6,6 +6,7 @@ import gc
 import logging
 import os
 import resource
+import shlex
 import signal
 import sys
 
@@ -50,7 +51,6 @@ def command(
     logging.basicConfig(level=log_level.upper(), format="9pfs: %(levelname)s: %(message)s", stream=sys.stderr)
     model = security_model or ("passthrough" if os.geteuid() == 0 else "none")
     _raise_descriptor_limit()
-    os.umask(0)  # modes come from clients, who have applied their own
     try:
         server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize))
     except ValueError as failure:
@@ -63,6 +63,8 @@ def command(
         for listener in listeners:
             listener.stop()
         raise click.UsageError(f"{failure}.") from None
+    # Modes of files come from clients, who have applied their own. Not before now: it would open sockets to everybody.
+    os.umask(0)
     # The interpreter hands over between threads every 5 ms by default, which is too seldom for the watchdog when a
     # driver computes.
     sys.setswitchinterval(0.001)
@@ -132,7 +134,7 @@ def _instructions(listener: Listener, server: Server) -> list[str]:
     lines = [f"serving on {listener.address}"]
     for export in server.exports:
         chosen = f",aname={export.name}" if len(server.exports) > 1 else ""
-        lines.append(f"  mount -t 9p -o {options}{chosen} {where} /mnt")
+        lines.append("  " + shlex.join(["mount", "-t", "9p", "-o", options + chosen, where, "/mnt"]))
     return lines
 
 

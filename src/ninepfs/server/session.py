@@ -78,6 +78,10 @@ class Session:
         A ``reply`` of None means that the request was given up and has no answer.
         """
         orphans: list[Fid] = []
+        if self.closed:  # nothing is sent any more, and nobody waits for those who still do
+            self._answer(request, None, None, number, [], orphans)
+            self._release_all(orphans)
+            return
         with self.channel.sending:
             # The tag leaves the table and the reply leaves for the client in one step: a Tflush that comes in between
             # would else be answered first.

@@ -211,7 +211,7 @@ def write_lane(root: int, fids: list[int], rounds: int, seed: int, prefix: str) 
         model = bytearray()
         for _ in range(rng.randrange(1, 5)):
             offset = rng.randrange(len(model) + 1)
-            piece = rng.randbytes(rng.choice([1, 100, 4096, 50_000]))
+            piece = rng.randbytes(rng.choice([1, 100, 4096, 30_000]))
             written = yield Twrite(fid, offset, piece)
             assert isinstance(written, Rwrite), written
             assert written[0] == len(piece)
@@ -220,7 +220,7 @@ def write_lane(root: int, fids: list[int], rounds: int, seed: int, prefix: str) 
         assert isinstance(renamed, Rrenameat), renamed
         removed = yield Tunlinkat(root, name + b"'", 0)
         assert isinstance(removed, Runlinkat), removed
-        reply = yield Tread(fid, 0, 200_000)
+        reply = yield Tread(fid, 0, 200_000)  # all of it fits one message
         assert isinstance(reply, Rread), reply
         assert bytes(reply.data) == model
         clunked = yield Tclunk(fid)

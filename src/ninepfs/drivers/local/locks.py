@@ -24,20 +24,27 @@ class FileLock(HostLock):
     """OFD locks (fcntl(2)) held through a descriptor of their own.
 
     It is opened for reading and writing if the server may; otherwise only for reading, and then what a client locks
-    for writing is locked for reading on the host, which still keeps writers of the host out.
+    for writing is locked for reading on the host, which still keeps writers of the host out. If it may not be opened at
+    all any more, the client's own open file serves as well.
     """
 
     def __init__(self, file: Descriptor) -> None:
-        try:
-            self._fd: Descriptor | None = reopen(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOCTTY)
-            self._writable = True
-        except OSError:
-            self._fd = reopen(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
-            self._writable = False
+        for mode in (os.O_RDWR, os.O_RDONLY):
+            try:
+                self._fd: Descriptor | None = reopen(file, mode | os.O_CLOEXEC | os.O_NOCTTY)
+                break
+            except OSError:
+                pass
+        else:
+            self._fd = Descriptor(fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 0))
+            mode = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+        self._kinds = dict(_KINDS)
+        if mode == os.O_RDONLY:
+            self._kinds[LockType.WRLCK] = fcntl.F_RDLCK
+        elif mode == os.O_WRONLY:
+            self._kinds[LockType.RDLCK] = fcntl.F_WRLCK
 
     def set(self, kind: LockType, start: int, end: int) -> bool:
-        if kind is LockType.WRLCK and not self._writable:
-            kind = LockType.RDLCK
         try:
             self._control(fcntl.F_OFD_SETLK, kind, start, end)
         except OSError as failure:
@@ -47,8 +54,6 @@ class FileLock(HostLock):
         return True
 
     def conflict(self, kind: LockType, start: int, end: int) -> tuple[LockType, int, int, int] | None:
-        if kind is LockType.WRLCK and not self._writable:
-            kind = LockType.RDLCK
         found, _, first, length, pid = self._control(fcntl.F_OFD_GETLK, kind, start, end)
         if found == fcntl.F_UNLCK:
             return None
@@ -59,7 +64,7 @@ class FileLock(HostLock):
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         start = min(start, _LAST)
         length = end - start if end and end <= _LAST else 0
-        flock = fcntl.fcntl(self._fd, command, _FLOCK.pack(_KINDS[kind], os.SEEK_SET, start, length, 0))
+        flock = fcntl.fcntl(self._fd, command, _FLOCK.pack(self._kinds[kind], os.SEEK_SET, start, length, 0))
         return _FLOCK.unpack(flock)
 
     def close(self) -> None:

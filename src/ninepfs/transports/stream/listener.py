@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import select
 import socket
 import stat
 import threading
@@ -39,7 +40,12 @@ class Listener:
         self._server = server
         self._unlink: tuple[str, int] | None = None
         self._ending = False
-        self._socket = self._open(address)
+        self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        try:
+            self._socket = self._open(address)
+        except BaseException:
+            os.close(self._wake)
+            raise
         self.connected = not _listens(self._socket)
         """Whether the socket is a client already; there will be no other."""
         self.address = self._resolved(address)
@@ -59,14 +65,13 @@ class Listener:
         if self._ending:
             return
         self._ending = True
-        if self.connected:
-            return
-        try:
-            self._socket.shutdown(socket.SHUT_RDWR)  # wakes accept
-        except OSError:
-            pass
+        # Not by shutdown(2): an inherited socket may be somebody else's, too, and a vsock one does not wake up from it.
+        os.eventfd_write(self._wake, 1)
         if self._thread is not None:
             self._thread.join()
+        os.close(self._wake)
+        if self.connected:
+            return
         self._socket.close()
         if self._unlink is not None:
             path, inode = self._unlink
@@ -122,12 +127,16 @@ class Listener:
     # --- clients
 
     def _accept(self) -> None:
-        while not self._ending:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        poll.register(self._wake, select.POLLIN)
+        while True:
+            poll.poll()
+            if self._ending:
+                return
             try:
                 client, _ = self._socket.accept()
             except OSError as failure:
-                if self._ending or failure.errno in (errno.EBADF, errno.EINVAL):
-                    return
                 log.warning("%s: cannot accept a client: %s", self.address, failure.strerror)
                 time.sleep(0.1)  # out of descriptors, most likely: that passes
                 continue
