@@ -726,6 +726,16 @@ def test_no_thread_for_a_successor_delays_the_session_but_does_not_end_it(
     assert setting.connection.receive(5)[0] == tag
 
 
+@pytest.fixture
+def restless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A watchdog that finds everything slow, and threads that are interrupted everywhere."""
+    monkeypatch.setattr(engine, "TICK", 0.00005)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(0.00001)
+    yield
+    sys.setswitchinterval(before)
+
+
 # --- stopping ---------------------------------------------------------------------------------------------------
 
 
@@ -750,6 +760,24 @@ def test_stopping_finishes_what_is_in_flight(setting: Setting) -> None:
         setting.served.connect()
 
 
+def test_stopping_loses_no_reply_of_what_was_in_flight(share: Path, restless: None, no_defects: Records) -> None:
+    (share / "file").write_bytes(bytes(10))
+    for _ in range(40):
+        driver: BlockingDriver[Any, Any] = BlockingDriver(LocalDriver(share))
+        with serve_pair(driver) as served:
+            fid = open_file(served.client)
+            driver.block("read")
+            tag = served.client.connection.send(Tread(fid, 0, 4))
+            driver.wait_entered()
+            served.client.getattr(served.client.root.fid)
+            stopping = threading.Thread(target=served.server.stop)
+            stopping.start()
+            wait_until(lambda served=served: served.server.engine._stopping, "it stops")  # type: ignore[misc]
+            driver.release()
+            assert served.client.connection.receive(5) == (tag, Rread(bytes(4)))
+            stopping.join()
+
+
 def test_stopping_gives_up_on_a_driver_that_hangs(setting: Setting) -> None:
     setting.block()
     assert not setting.served.server.stop(0.1)
@@ -758,16 +786,6 @@ def test_stopping_gives_up_on_a_driver_that_hangs(setting: Setting) -> None:
 
 
 # --- hand-over at random points ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def restless(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A watchdog that finds everything slow, and threads that are interrupted everywhere."""
-    monkeypatch.setattr(engine, "TICK", 0.00005)
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(0.00001)
-    yield
-    sys.setswitchinterval(before)
 
 
 def _chaos(share: Path, seconds: float, log: Records, limits: Limits) -> int:
