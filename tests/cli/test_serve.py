@@ -260,6 +260,22 @@ def test_an_inherited_connection_is_a_client(share: Path) -> None:
         assert server.process.wait(PATIENCE) == 0
 
 
+def test_it_ends_with_the_only_client_there_can_be(share: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with theirs, serve(share, "-l", f"fd://{theirs.fileno()}", fds=[theirs.fileno()]) as server:
+        theirs.close()
+        with Client.over(ours) as client:
+            assert client.root.read_bytes("file") == b"content"
+        assert server.process.wait(PATIENCE) == 0
+
+
+def test_the_socket_of_a_server_is_for_its_user_alone(share: Path, tmp_path: Path) -> None:
+    """What the umask says holds for the socket; it is only the clients' files that it does not count for."""
+    with serve(share, "-l", f"unix:{tmp_path}/s") as server:
+        assert not (tmp_path / "s").stat().st_mode & 0o022
+        server.end()
+
+
 def test_an_inherited_listening_socket_is_listened_on(share: Path, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s"))

@@ -76,7 +76,7 @@ def command(
         listener.start()
         for line in _instructions(listener, server):
             click.echo(line)
-    signal.sigwait(signals)
+    _wait(signals, server, only_client=all(listener.connected for listener in listeners))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # a second one ends the process at once
     for listener in listeners:
         listener.stop()
@@ -84,6 +84,14 @@ def command(
         logging.getLogger("ninepfs").warning("some requests did not finish in 20 seconds and are given up")
     sys.stdout.flush()
     os._exit(0)  # threads that hang in a system call would keep the interpreter from ending
+
+
+def _wait(signals: set[signal.Signals], server: Server, *, only_client: bool) -> None:
+    """Until a signal comes, or the only client there can ever be is gone."""
+    while only_client:
+        if signal.sigtimedwait(signals, 0.2) is not None or not server.engine.connections:
+            return
+    signal.sigwait(signals)
 
 
 def _export(text: str, model: str, readonly: bool) -> Export:

@@ -21,8 +21,8 @@ What may run at the same time
 
 Blocking
     A call may take as long as it likes: after some milliseconds another thread goes on with the session. If the client
-    gives up (Tflush), the call is not interrupted; a driver that polls may raise :class:`InterruptedError` at any
-    moment, which the server takes as "ask again unless the client gave up".
+    gives up (Tflush), the call is not interrupted; ``read`` and ``write`` of a driver that polls may raise
+    :class:`InterruptedError` at any moment, which the server takes as "ask again unless the client gave up".
 """
 
 from __future__ import annotations
