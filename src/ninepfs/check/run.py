@@ -203,7 +203,17 @@ def run(
             raise Unusable(f"the server does not speak {dialect.version.decode()}: {answers[dialect]}.")
     with Scratch(setting, max(spoken)) as scratch:
         try:
-            _run(report, scratch, setting, list(cases), sorted(asked or spoken), spoken, quirks or {}, stop_at_first, tell)
+            _run(
+                report,
+                scratch,
+                setting,
+                list(cases),
+                sorted(asked or spoken),
+                spoken,
+                quirks or {},
+                stop_at_first,
+                tell,
+            )
         except (Failure, OSError, ProtocolError) as failure:
             last = f" after {report.results[-1].case.name}" if report.results else ""
             report.aborted = f"the server does not serve any more{last}: {failure}"

@@ -221,7 +221,9 @@ def readdir_of_a_large_directory(trial: Trial) -> None:
     for name in names:
         s.put(s.home, name)
     found = sorted(entry.name for entry in _all(s, _opened(s), 8000) if entry.name not in _DOTS)
-    require(found == names, f"{len(names)} names, each once", f"{len(found)} names, {len(set(found))} of them different")
+    require(
+        found == names, f"{len(names)} names, each once", f"{len(found)} names, {len(set(found))} of them different"
+    )
 
 
 @case("9P2000.L description", L)

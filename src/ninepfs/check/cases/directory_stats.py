@@ -128,7 +128,9 @@ def directory_read_of_a_large_directory(trial: Trial) -> None:
     for name in names:
         s.put(s.home, name)
     found = sorted(name for name, _ in s.entries(_opened(s), 8000))
-    require(found == names, f"{len(names)} names, each once", f"{len(found)} names, {len(set(found))} of them different")
+    require(
+        found == names, f"{len(names)} names, each once", f"{len(found)} names, {len(set(found))} of them different"
+    )
 
 
 @case("read(5)", BU)

@@ -38,7 +38,9 @@ def open_iounit_fits_msize(trial: Trial) -> None:
         fid = s.reach(s.home, b"file")
         iounit = s.begin(fid, mode)[1]
         require(iounit <= s.msize - 23, f"an iounit of at most {s.msize - 23}", iounit)
-        same(s.write(s.make(s.home, b"new%d" % mode), 0, b"x" * (iounit or 100)).count, iounit or 100, "count of Rwrite")
+        same(
+            s.write(s.make(s.home, b"new%d" % mode), 0, b"x" * (iounit or 100)).count, iounit or 100, "count of Rwrite"
+        )
 
 
 @case("open(5)")
