@@ -18,9 +18,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 def blocks(page: Path, language: str) -> list[tuple[int, str]]:
     """The code blocks of a language on a page, each with the number of the line before it."""
     text = page.read_text()
-    return [
-        (text.count("\n", 0, found.start(2)), found[2]) for found in _BLOCK.finditer(text) if found[1] == language
-    ]
+    return [(text.count("\n", 0, found.start(2)), found[2]) for found in _BLOCK.finditer(text) if found[1] == language]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

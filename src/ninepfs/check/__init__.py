@@ -7,7 +7,7 @@ against a server of which nothing is known but how to connect to it.
 from ninepfs.check.case import Case, Failure, Kind, NotApplicable, Outcome
 from ninepfs.check.quirks import PROFILES, Quirk, QuirkKind
 from ninepfs.check.registry import all_cases, case, select
-from ninepfs.check.run import Report, Result, Scratch, Unusable, probe, run, try_case
+from ninepfs.check.run import Report, Result, Scratch, UnusableServerError, probe, run, try_case
 from ninepfs.check.session import Session
 from ninepfs.check.trial import Setting, Trial
 
@@ -26,7 +26,7 @@ __all__ = [
     "Session",
     "Setting",
     "Trial",
-    "Unusable",
+    "UnusableServerError",
     "all_cases",
     "case",
     "probe",

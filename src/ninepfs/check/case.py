@@ -20,7 +20,7 @@ BU: Final = B | U
 UL: Final = U | L
 
 
-class Failure(Exception):
+class Failure(Exception):  # noqa: N818  # how a case ends, not an error of this program
     """The server broke the rule: what was expected, and what came instead.
 
     Args:
@@ -36,7 +36,7 @@ class Failure(Exception):
         self.errno = errno
 
 
-class NotApplicable(Exception):
+class NotApplicable(Exception):  # noqa: N818  # the same
     """The rule cannot be tried on this server, or as this user; the text says why."""
 
 

@@ -20,6 +20,8 @@ class Quirk(NamedTuple):
 
     kind: QuirkKind
     why: str
+    deadly: bool = False
+    """The case ends the server, or lets it hang, so that nothing could be tried after it: it is not run."""
 
 
 FAULT, CHOICE = QuirkKind.FAULT, QuirkKind.CHOICE

@@ -21,7 +21,7 @@ from ninepfs.wire import Dialect, ProtocolError
 from ninepfs.wire.messages import Rversion, Tversion
 
 
-class Unusable(Exception):
+class UnusableServerError(Exception):
     """The server cannot be tried at all; the text says why in one sentence."""
 
 
@@ -61,7 +61,7 @@ def probe(setting: Setting) -> dict[Dialect, str]:
     """Which dialects the server speaks: an empty text, or what it answered instead.
 
     Raises:
-        Unusable: there is no connection.
+        UnusableServerError: there is no connection.
     """
     answers = {}
     for dialect in Dialect:
@@ -74,7 +74,7 @@ def probe(setting: Setting) -> dict[Dialect, str]:
                 answers[dialect] = failure.got
                 continue
             except OSError as error:
-                raise Unusable(f"cannot connect: {error.strerror or error}.") from None
+                raise UnusableServerError(f"cannot connect: {error.strerror or error}.") from None
             agreed = isinstance(reply, Rversion) and reply.version == dialect.version
             if error_of(reply) is None and isinstance(reply, Rversion):
                 answers[dialect] = "" if agreed else f"it answers {reply.version.decode(errors='replace')!r}"
@@ -105,9 +105,9 @@ class Scratch:
                 session = trial.session()
                 session.make_directory(session.home, self.name, 0o777)
             except (Failure, ProtocolError) as failure:
-                raise Unusable(f"cannot make a directory on the server: {failure}.") from None
+                raise UnusableServerError(f"cannot make a directory on the server: {failure}.") from None
             except OSError as error:
-                raise Unusable(f"cannot connect: {error.strerror or error}.") from None
+                raise UnusableServerError(f"cannot connect: {error.strerror or error}.") from None
         return self
 
     def directory(self) -> tuple[bytes, ...]:
@@ -191,7 +191,7 @@ def run(
         tell: called with each result.
 
     Raises:
-        Unusable: the server cannot be tried at all.
+        UnusableServerError: the server cannot be tried at all.
     """
     report = Report()
     answers = probe(setting)
@@ -200,7 +200,7 @@ def run(
     report.refused = {dialect: answer for dialect, answer in answers.items() if answer}
     for dialect in sorted((asked or {*Dialect}) - spoken):
         if asked or not spoken:
-            raise Unusable(f"the server does not speak {dialect.version.decode()}: {answers[dialect]}.")
+            raise UnusableServerError(f"the server does not speak {dialect.version.decode()}: {answers[dialect]}.")
     with Scratch(setting, max(spoken)) as scratch:
         try:
             _run(
@@ -236,18 +236,24 @@ def _run(
         for case in cases:
             if dialect not in case.dialects:
                 continue
-            home = scratch.directory()
-            try:
-                begin = time.monotonic()
-                outcome = try_case(case, Trial(setting, dialect, home, spoken))
-                seconds = time.monotonic() - begin
-            finally:
-                scratch.clear(home)
+            begin = time.monotonic()
             quirk = quirks.get(case.name)
+            if quirk is not None and quirk.deadly:
+                outcome = Outcome(Kind.KNOWN, reason=f"{quirk.kind}: {quirk.why} (not run)")
+            else:
+                outcome = _run_one(scratch, setting, case, dialect, spoken)
             if outcome.kind is Kind.FAIL and quirk is not None:
                 outcome = Outcome(Kind.KNOWN, outcome.expected, outcome.got, f"{quirk.kind}: {quirk.why}")
-            result = Result(case, dialect, outcome, seconds)
+            result = Result(case, dialect, outcome, time.monotonic() - begin)
             report.results.append(result)
             tell(result)
             if stop_at_first and outcome.kind is Kind.FAIL:
                 return
+
+
+def _run_one(scratch: Scratch, setting: Setting, case: Case, dialect: Dialect, spoken: frozenset[Dialect]) -> Outcome:
+    home = scratch.directory()
+    try:
+        return try_case(case, Trial(setting, dialect, home, spoken))
+    finally:
+        scratch.clear(home)

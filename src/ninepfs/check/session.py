@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 from typing import NamedTuple
 
-from ninepfs.check.case import Failure, require
+from ninepfs.check.case import Failure, NotApplicable, require
 from ninepfs.check.line import Line, told
 from ninepfs.client import Requests
+from ninepfs.client.requests import Name
 from ninepfs.wire import Buffer, Dialect, Message, Qid, Stat, unpack_dirents, unpack_stats
 from ninepfs.wire.constants import (
     AT_REMOVEDIR,
@@ -20,8 +23,21 @@ from ninepfs.wire.constants import (
     QidType,
     SetattrMask,
 )
-from ninepfs.wire.messages import Rreaddir, Rremove, Runlinkat, Tclunk, Treaddir, Tremove, Tunlinkat, Twalk
+from ninepfs.wire.messages import (
+    Rremove,
+    Rrenameat,
+    Runlinkat,
+    Tclunk,
+    Tremove,
+    Trenameat,
+    Tunlinkat,
+    Twalk,
+)
 
+LACKING = (errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a server says of a request that it lacks."""
+
+_REPLACEABLE = (Trenameat, Tunlinkat)
 _MODES = {OpenMode.READ: LFlag.RDONLY, OpenMode.WRITE: LFlag.WRONLY, OpenMode.RDWR: LFlag.RDWR}
 
 
@@ -55,8 +71,47 @@ class Session(Requests):
         return self.line.ask(message)
 
     def refuse(self, message: Message, *allowed: int) -> int:
-        """Send a request that the server must refuse, see :meth:`Line.refuse`."""
-        return self.line.refuse(message, *allowed)
+        """Send a request that the server must refuse, see :meth:`Line.refuse`.
+
+        Raises:
+            NotApplicable: the server lacks the request, which is one that clients can do without.
+        """
+        try:
+            number = self.line.refuse(message, *allowed)
+        except Failure as failure:
+            self._check_lacking(message, failure.errno)
+            raise
+        self._check_lacking(message, number)
+        return number
+
+    @staticmethod
+    def _check_lacking(message: Message, number: int) -> None:
+        if number in LACKING and isinstance(message, _REPLACEABLE):
+            raise NotApplicable(f"the server has no {type(message).__name__}")
+
+    # --- requests that a server may lack: then the older ones, as Linux does it
+
+    def renameat(self, olddirfid: int, oldname: Name, newdirfid: int, newname: Name) -> Rrenameat:
+        """Moves a file by Trenameat, or else by Trename."""
+        try:
+            return super().renameat(olddirfid, oldname, newdirfid, newname)
+        except Failure as failure:
+            if failure.errno not in LACKING:
+                raise
+        fid = self.reach(olddirfid, os.fsencode(oldname))
+        self.rename(fid, newdirfid, newname)
+        self.clunk(fid)
+        return Rrenameat()
+
+    def unlinkat(self, dirfid: int, name: Name, flags: int = 0) -> Runlinkat:
+        """Removes a name by Tunlinkat, or else by Tremove."""
+        try:
+            return super().unlinkat(dirfid, name, flags)
+        except Failure as failure:
+            if failure.errno not in LACKING:
+                raise
+        self.remove(self.reach(dirfid, os.fsencode(name)))
+        return Runlinkat()
 
     # --- fids
 
@@ -249,11 +304,6 @@ class Session(Requests):
         found = sorted(name for name, _ in self.entries(fid))
         self.clunk(fid)
         return found
-
-    def first_entries(self, fid: int, count: int) -> list[tuple[bytes, int]]:
-        """(name, cookie) of what one Treaddir from the beginning returns."""
-        reply = self.connection.call(Treaddir(fid, 0, count), Rreaddir)
-        return [(dirent.name, dirent.offset) for dirent in unpack_dirents(reply.data)]
 
     def remove_tree(self, directory: int, name: bytes) -> list[str]:
         """Remove a file, or a directory and all in it; what could not be removed, in words."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,9 +64,19 @@ class Trial:
 
     def greeting(self, msize: int = MSIZE) -> Session:
         """A new connection on which nothing was said yet."""
-        line = Line(self.setting.connect(), msize, self.timeout)
+        line = Line(self._connect(), msize, self.timeout)
         self._lines.append(line)
         return Session(line)
+
+    def _connect(self) -> socket.socket:
+        deadline = time.monotonic() + self.timeout
+        while True:
+            try:
+                return self.setting.connect()
+            except BlockingIOError:  # a unix socket whose queue is full says so at once
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def strangers(self, msize: int = MSIZE, dialect: Dialect | None = None) -> Session:
         """A new session that agreed on a version and has not attached.

@@ -8,7 +8,7 @@ import click
 
 from ninepfs import __version__
 
-_COMMANDS = ("serve", "ls", "cat", "stat")
+_COMMANDS = ("serve", "ls", "cat", "stat", "check")
 
 
 class _Lazy(click.Group):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from ninepfs.check.case import UL, Failure, L, require, same
+from ninepfs.check.line import told
 from ninepfs.check.registry import case
 from ninepfs.check.session import Session
 from ninepfs.check.trial import Trial
@@ -113,7 +114,7 @@ def attach_without_a_number_for_the_user(trial: Trial) -> None:
     """A user may be given by name alone: n_uname is ~0."""
     s = trial.strangers()
     reply = s.ask(Tattach(0, NOFID, b"nobody", trial.setting.aname, NONUNAME))
-    require(error_of(reply) is None, "Rattach for uname 'nobody' without a number", error_of(reply))
+    require(error_of(reply) is None, "Rattach for uname 'nobody' without a number", told(reply))
 
 
 @case("Linux v9fs attaches so for further users (access=user)", UL)

@@ -49,10 +49,7 @@ def create_tells_the_qid_of_the_new_file(trial: Trial) -> None:
     """The qid of the reply is that of the new file, and no other file's."""
     s = trial.session()
     fid = s.reach(s.home)
-    if trial.dialect is Dialect.L:
-        qid = s.lcreate(fid, b"file").qid
-    else:
-        qid = s.create(fid, b"file").qid
+    qid = s.lcreate(fid, b"file").qid if trial.dialect is Dialect.L else s.create(fid, b"file").qid
     require(not qid.type & QidType.DIR, "the qid of a file", qid)
     same(qid.path, s.facts_of(s.home, b"file").qid.path, "qid.path")
     require(qid.path != s.facts(s.home).qid.path, "another qid.path than the directory's", qid)

@@ -161,15 +161,12 @@ def flush_leaves_other_requests(trial: Trial) -> None:
     for tag in range(50):
         data += s.line.packed(m.Tread(fid, tag, 10), tag)
     s.line.push(data + s.line.packed(m.Tflush(25), 200))
-    answered = set()
-    while len(answered) < 49 or 200 not in answered:
+    waiting = {*range(50), 200} - {25}
+    while waiting:
         came = s.line.next("the replies to the other requests")
         require(came is not None, "the replies to the other requests", "the end of the connection")
         assert came is not None
-        answered.add(came[0])
-        answered.discard(25)
-        if answered >= ({*range(50)} - {25}) | {200}:
-            break
+        waiting.discard(came[0])
     s.alive(s.home)
 
 
@@ -219,9 +216,9 @@ def flush_of_a_lock_that_waits(trial: Trial) -> None:
     with trial.optional("no locks", errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK):
         same(s.lock(mine, LockType.WRLCK, 0, 0, 0, 1, b"one").status, LockStatus.SUCCESS, "status")
     request = m.Tlock(theirs, LockType.WRLCK, LockFlag.BLOCK, 0, 0, 2, b"two")
-    other.line.push(other.line.packed(request, 100))
+    other.line.send(request, 100)
     other.alive(other.home)
-    other.line.push(other.line.packed(m.Tflush(100), 200))
+    other.line.send(m.Tflush(100), 200)
     came = _until(other, 200)
     reply = came.get(100)
     if isinstance(reply, m.Rlock) and reply.status == LockStatus.SUCCESS:
@@ -240,9 +237,9 @@ def flush_of_a_lock_that_waits_does_not_disturb_the_queue(trial: Trial) -> None:
     with trial.optional("no locks", errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK):
         same(s.lock(mine, LockType.WRLCK, 0, 0, 0, 1, b"zero").status, LockStatus.SUCCESS, "status")
     for it, fid, who in ((one, fids[0], b"one"), (two, fids[1], b"two")):
-        it.line.push(it.line.packed(m.Tlock(fid, LockType.WRLCK, LockFlag.BLOCK, 0, 0, 5, who), 100))
+        it.line.send(m.Tlock(fid, LockType.WRLCK, LockFlag.BLOCK, 0, 0, 5, who), 100)
         it.alive(it.home)
-    one.line.push(one.line.packed(m.Tflush(100), 200))
+    one.line.send(m.Tflush(100), 200)
     _until(one, 200)
     s.clunk(mine)
     came = two.line.next("Rlock for the second")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ninepfs.check.case import Failure, require, same
+from ninepfs.check.line import told
 from ninepfs.check.registry import case
 from ninepfs.check.trial import MSIZE, Trial
 from ninepfs.client.errors import error_of
@@ -70,7 +71,7 @@ def version_unknown_is_answered_unknown(trial: Trial) -> None:
     for version in (b"8P1999", b"Styx", b""):
         reply = line.ask(Tversion(MSIZE, version))
         if not isinstance(reply, Rversion):
-            raise Failure("Rversion with the version 'unknown'", str(error_of(reply)))
+            raise Failure("Rversion with the version 'unknown'", told(reply))
         same(reply.version, b"unknown", f"version for {version!r}")
 
 
@@ -87,7 +88,7 @@ def version_unknown_may_be_followed_by_a_known_one(trial: Trial) -> None:
 def version_suffix_falls_back(trial: Trial) -> None:
     """For '9P2000.' and an unknown suffix the server answers what is before the period, or 'unknown'."""
     reply = trial.greeting().line.ask(Tversion(MSIZE, b"9P2000.check"))
-    require(isinstance(reply, Rversion), "Rversion", error_of(reply) or reply)
+    require(isinstance(reply, Rversion), "Rversion", told(reply))
     require(reply[1] in (b"9P2000", b"unknown"), "the version '9P2000' or 'unknown'", reply[1])
 
 

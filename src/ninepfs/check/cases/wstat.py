@@ -129,14 +129,6 @@ def wstat_names_are_checked(trial: Trial) -> None:
 
 
 @case("stat(5)", BU)
-def wstat_of_the_roots_name_is_refused(trial: Trial) -> None:
-    """The root of an attach cannot be renamed."""
-    s = trial.session()
-    s.refuse(Twstat(s.root, Stat(name=b"9pfs-check-root")))
-    s.alive(s.home)
-
-
-@case("stat(5)", BU)
 def wstat_leaves_what_is_not_given(trial: Trial) -> None:
     """One field changes, the others stay."""
     s = trial.session()
