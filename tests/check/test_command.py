@@ -11,10 +11,12 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner, Result
 
-from ninepfs.check import PROFILES, all_cases
+from ninepfs.check import PROFILES, Case, Failure, Quirk, QuirkKind, Trial, all_cases
+from ninepfs.cli import check as module
 from ninepfs.cli.check import command
 from ninepfs.drivers import LocalDriver
 from ninepfs.serving import serving
+from ninepfs.wire import Dialect
 
 
 def check(*arguments: str) -> Result:

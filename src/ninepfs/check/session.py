@@ -27,7 +27,6 @@ from ninepfs.wire.messages import (
     Rremove,
     Rrenameat,
     Runlinkat,
-    Tclunk,
     Tremove,
     Trenameat,
     Tunlinkat,
@@ -305,32 +304,46 @@ class Session(Requests):
         self.clunk(fid)
         return found
 
-    def remove_tree(self, directory: int, name: bytes) -> list[str]:
-        """Remove a file, or a directory and all in it; what could not be removed, in words."""
+    def remove_tree(self, directory: int, name: bytes, above: frozenset[int] = frozenset()) -> list[str]:
+        """Remove a file, or a directory and all in it; what could not be removed, in words.
+
+        Args:
+            directory: where it is.
+            name: its name.
+            above: qid paths of the directories on the way here, which it must not lead back to.
+        """
+        # Removing is tried before looking inside: on a server that takes a symlink for what it points to, that is
+        # what keeps us from the files there.
+        problem = self._remove_one(directory, name)
+        if not problem:
+            return []
         try:
-            fid = self.new_fid()
-            qid = self.walk(directory, fid, [name]).wqids[0]
-        except (Failure, IndexError) as failure:
-            return [f"{name!r}: {failure}"]
-        problems: list[str] = []
-        if qid.type & QidType.DIR:
+            fid = self.reach(directory, name)
+            qid = self.facts(fid).qid
+            if not qid.type & QidType.DIR or qid.path in above:
+                return [problem]
             try:
                 self.set_permissions(fid, 0o700)
             except Failure:
                 pass
-            try:
-                for entry in self.names(fid):
-                    problems += self.remove_tree(fid, entry)
-            except Failure as failure:
-                problems.append(f"{name!r}: {failure}")
-        return problems + self._remove_one(directory, name, fid, bool(qid.type & QidType.DIR))
+            problems: list[str] = []
+            for entry in self.names(fid):
+                problems += self.remove_tree(fid, entry, above | {qid.path})
+            self.clunk(fid)
+        except Failure as failure:
+            return [f"{name!r}: {failure}"]
+        problem = self._remove_one(directory, name)
+        return problems or [problem] if problem else problems
 
-    def _remove_one(self, directory: int, name: bytes, fid: int, is_directory: bool) -> list[str]:
+    def _remove_one(self, directory: int, name: bytes) -> str:
+        """Remove a file or an empty directory; why not, if not."""
         if self.dialect is Dialect.L:
-            flags = (AT_REMOVEDIR, 0) if is_directory else (0, AT_REMOVEDIR)
-            for flag in flags:
+            for flag in (0, AT_REMOVEDIR):
                 if type(self.ask(Tunlinkat(directory, name, flag))) is Runlinkat:
-                    self.ask(Tclunk(fid))
-                    return []
+                    return ""
+        try:
+            fid = self.reach(directory, name)
+        except Failure as failure:
+            return f"{name!r}: {failure}"
         reply = self.ask(Tremove(fid))
-        return [] if type(reply) is Rremove else [f"{name!r}: {told(reply)}"]
+        return "" if type(reply) is Rremove else f"{name!r}: {told(reply)}"
