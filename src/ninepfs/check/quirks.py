@@ -137,6 +137,9 @@ _DIOD = {
     ),
     # --- the rest
     "readdir-count-too-small-for-an-entry-is-an-error": Quirk(CHOICE, "it answers with 0 bytes, as QEMU does"),
+    "readdir-in-parallel-by-one-fid": Quirk(
+        FAULT, "listings in flight together move each other's place in the directory, so that entries are missing"
+    ),
     "xattr-written-in-part-is-refused": Quirk(FAULT, "bytes that nobody wrote become part of the value"),
     "xattr-value-in-several-reads": Quirk(FAULT, "a read behind the end of a value returns memory of the server"),
     "xattr-too-large-is-refused": Quirk(FAULT, "any announced size is accepted, and memory is taken for it"),

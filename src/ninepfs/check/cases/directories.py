@@ -263,15 +263,27 @@ def readdir_in_parallel_with_renames(trial: Trial) -> None:
         d = s.reach(s.home, b"d")
         for number in range(10):
             s.put(d, b"%d" % number)
-        fid = s.reach(d)
-        s.begin(fid)
+        fids = [s.opened(s.home, b"d") for _ in range(4)]
         for before, after in pairwise([b"d", b"e", b"d", b"e", b"d"]):
-            tags = [s.line.send(Treaddir(fid, 0, 2000)) for _ in range(4)]
+            tags = [s.line.send(Treaddir(fid, 0, 2000)) for fid in fids]
             s.renameat(s.home, before, s.home, after)
             for tag in tags:
                 found = [entry.name for entry in unpack_dirents(s.line.result(tag, Rreaddir).data)]
                 same(len(found), 12, "number of entries")
         same(len(s.names(d)), 10, "number of files in the end")
+
+
+@case("intro(5): requests for one fid may be in flight together", L)
+def readdir_in_parallel_by_one_fid(trial: Trial) -> None:
+    """Several listings by one fid may be in flight together, and each is as if it was alone."""
+    s = trial.session()
+    names = _plant(s, 10)
+    fid = _opened(s)
+    for _ in range(5):
+        tags = [s.line.send(Treaddir(fid, 0, 2000)) for _ in range(6)]
+        for tag in tags:
+            found = unpack_dirents(s.line.result(tag, Rreaddir).data)
+            same(sorted(entry.name for entry in found if entry.name not in _DOTS), names, "names")
 
 
 @case("unlink(2), Linux v9fs", L)
