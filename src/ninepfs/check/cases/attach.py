@@ -162,3 +162,16 @@ def attaches_of_two_users_share_a_session(trial: Trial) -> None:
     s.clunk(10)
     s.put(s.home, b"file", b"data")
     same(s.content(s.home, b"file"), b"data", "content, after the other user is gone")
+
+
+@case("attach(5)")
+def attach_with_the_longest_names_does_no_harm(trial: Trial) -> None:
+    """A uname or aname of tens of thousands of bytes is refused or ignored, and others go on."""
+    with trial.bystander():
+        s = trial.strangers()
+        name = b"n" * 30000
+        s.ask(_attach(trial, 5)._replace(uname=name))
+        s.ask(_attach(trial, 6)._replace(aname=name))
+        s.ask(_attach(trial, 7)._replace(uname=b"\xff\xfe", aname=b"\xff\xfe"))
+        _root(trial, s, 8)
+        s.alive(8)

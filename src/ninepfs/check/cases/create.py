@@ -296,3 +296,12 @@ def create_gives_the_group_of_the_request(trial: Trial) -> None:
     if len(groups) == 1 and groups != {54321}:
         trial.skip(f"the server lets every file belong to group {groups.pop()}")
     same(groups, {54321}, "groups")
+
+
+@case("open(2)", L)
+def lcreate_over_a_directory_is_refused(trial: Trial) -> None:
+    """Tlcreate of a name that is a directory is refused, with or without EXCL."""
+    s = trial.session()
+    s.mkdir(s.home, b"d")
+    s.refuse(Tlcreate(s.reach(s.home), b"d", LFlag.RDWR, 0o644, NONUNAME), errno.EISDIR, errno.EEXIST)
+    s.refuse(Tlcreate(s.reach(s.home), b"d", LFlag.RDWR | LFlag.EXCL, 0o644, NONUNAME), errno.EEXIST)

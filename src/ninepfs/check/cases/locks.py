@@ -10,7 +10,7 @@ from ninepfs.check.session import Session
 from ninepfs.check.trial import Trial
 from ninepfs.client.errors import error_of
 from ninepfs.wire.constants import LockFlag, LockStatus, LockType, OpenMode
-from ninepfs.wire.messages import Rgetlock, Rlock, Tgetlock, Tlock
+from ninepfs.wire.messages import Rflush, Rgetlock, Rlock, Tflush, Tgetlock, Tlock
 
 _ME, _OTHER = b"check-one", b"check-two"
 _W, _R, _U = LockType.WRLCK, LockType.RDLCK, LockType.UNLCK
@@ -231,3 +231,33 @@ def lock_ranges_that_overflow_do_no_harm(trial: Trial) -> None:
     s.clunk(fid)
     with trial.optional("no locks", errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK):
         _free(other, theirs)
+
+
+@case("flush(5); fcntl(2): EDEADLK", L)
+def lock_deadlock_can_be_flushed(trial: Trial) -> None:
+    """Two that hold read locks and both wait for a write lock are set free when one gives up."""
+    s, fid, other, theirs = _pair(trial)
+    _taken(trial, s, fid, _R)
+    _free(other, theirs, _R)
+    s.line.send(Tlock(fid, _W, LockFlag.BLOCK, 0, 0, 1, _ME), 100)
+    s.alive(s.home)
+    tag = other.line.send(Tlock(theirs, _W, LockFlag.BLOCK, 0, 0, 2, _OTHER))
+    other.alive(other.home)
+    s.connection.call(Tflush(100), Rflush)
+    same(_lock(s, fid, _U), LockStatus.SUCCESS, "status of the unlock")
+    reply = other.line.wait(tag)  # granted, or refused as a deadlock, or BLOCKED as from servers that never wait
+    require(isinstance(reply, Rlock) or error_of(reply) is not None, "Rlock or an error", reply)
+
+
+@case("fcntl(2): ENOLCK", L)
+def lock_ranges_are_limited_or_served(trial: Trial) -> None:
+    """Thousands of locks are served or refused, others go on, and all are given back with the fid."""
+    with trial.bystander():
+        s, fid, other, theirs = _pair(trial)
+        for number in range(2000):
+            reply = s.ask(Tlock(fid, _W, 0, 4 * number, 1, 1, _ME))
+            if not isinstance(reply, Rlock) or reply.status != LockStatus.SUCCESS:
+                break
+        s.clunk(fid)
+        with trial.optional("no locks", errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK):
+            _free(other, theirs)

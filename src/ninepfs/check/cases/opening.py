@@ -248,3 +248,15 @@ def open_with_exclusive_bits_is_harmless(trial: Trial) -> None:
     s = trial.session()
     s.put(s.home, b"file", b"data")
     same(s.drain(s.opened(s.home, b"file", OpenMode.READ | OpenMode.CEXEC)), b"data", "content")
+
+
+@case("open(2): access mode 3", L)
+def lopen_without_access_does_no_harm(trial: Trial) -> None:
+    """The access mode 3, which is none of the three, gives no more than reading and writing, and is no end."""
+    s = trial.session()
+    s.put(s.home, b"file", b"data")
+    fid = s.reach(s.home, b"file")
+    if error_of(s.ask(Tlopen(fid, 3))) is None:
+        s.ask(Tread(fid, 0, 4))
+        s.getattr(fid)
+    same(s.content(s.home, b"file"), b"data", "content")

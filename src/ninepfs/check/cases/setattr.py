@@ -214,3 +214,52 @@ def setattr_does_not_follow_symlinks(trial: Trial) -> None:
         s.ask(Tsetattr(link, valid, mode=0o777, size=0, mtime_sec=5))
     after = s.getattr(fid)
     same((after.mode, after.size, after.mtime_sec), (before.mode, before.size, before.mtime_sec), "of the target")
+
+
+@case("9P2000.L description", L)
+def setattr_leaves_what_is_not_valid(trial: Trial) -> None:
+    """Fields whose bit is not set are not looked at, whatever they hold."""
+    s = trial.session()
+    fid = _file(s)
+    before = s.getattr(fid)
+    most = (1 << 64) - 1
+    s.setattr(fid, SetattrMask.MODE, 0o604, 12345, 12345, most, most, most, most, most)
+    after = s.getattr(fid)
+    same(oct(after.mode & 0o7777), oct(0o604), "permissions")
+    same((after.uid, after.gid, after.size), (before.uid, before.gid, before.size), "owner, group and size")
+    same((after.atime_sec, after.mtime_sec), (before.atime_sec, before.mtime_sec), "times")
+
+
+@case("stat(2)", L)
+def setattr_changes_the_ctime(trial: Trial) -> None:
+    """A change of attributes changes the time of change, and a chmod not that of modification."""
+    s = trial.session()
+    fid = _file(s)
+    before = s.getattr(fid)
+    time.sleep(0.02)
+    s.setattr(fid, SetattrMask.MODE, 0o600)
+    after = s.getattr(fid)
+    same((after.mtime_sec, after.mtime_nsec), (before.mtime_sec, before.mtime_nsec), "mtime")
+    if after.ctime_nsec or before.ctime_nsec:
+        require((after.ctime_sec, after.ctime_nsec) > (before.ctime_sec, before.ctime_nsec), "a later ctime", after)
+
+
+@case("utimensat(2)", L)
+def setattr_with_senseless_nanoseconds_does_no_harm(trial: Trial) -> None:
+    """Times with a thousand million nanoseconds or more, or far away, are refused or kept as the host can."""
+    s = trial.session()
+    fid = _file(s)
+    valid = SetattrMask.MTIME | SetattrMask.MTIME_SET
+    most = (1 << 64) - 1
+    for sec, nsec in (
+        (5, 1_000_000_000),
+        (5, 0x3FFFFFFF),
+        (5, 0x3FFFFFFE),
+        (5, most),
+        (most, 0),
+        (1 << 63, 0),
+        (1 << 40, 0),
+    ):
+        s.ask(Tsetattr(fid, valid, mtime_sec=sec, mtime_nsec=nsec))
+        require(s.getattr(fid).mtime_nsec < 1_000_000_000, "nanoseconds below a second", s.getattr(fid).mtime_nsec)
+    same(s.content(s.home, b"file"), b"data", "content")

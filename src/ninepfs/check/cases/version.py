@@ -186,3 +186,33 @@ def errors_have_the_shape_of_the_dialect(trial: Trial) -> None:
     reply = s.ask(Tclunk(4711))
     wanted = "Rlerror" if trial.dialect is Dialect.L else "Rerror"
     same(type(reply).__name__, wanted, "reply to Tclunk of an unknown fid")
+
+
+@case("version(5): a session begins with Rversion, and requests behind Tversion are of the new one")
+def version_may_be_followed_at_once(trial: Trial) -> None:
+    """Requests that are sent right behind a second Tversion are served in the new session."""
+    s = trial.session()
+    setting = trial.setting
+    attach = Tattach(s.root, NOFID, setting.uname, setting.aname, setting.n_uname)
+    s.line.push(
+        s.line.packed(Tversion(MSIZE, trial.dialect.version), NOTAG)
+        + s.line.packed(attach, 1)
+        + s.line.packed(Twalk(s.root, 50, []), 2)
+    )
+    names = []
+    for _ in range(3):
+        came = s.line.next("Rversion, Rattach and Rwalk")
+        names.append("the end of the connection" if came is None else type(came[1]).__name__)
+    same(names, ["Rversion", "Rattach", "Rwalk"], "replies")
+
+
+@case("version(5): the tag of Tversion is NOTAG")
+def version_with_another_tag_does_no_harm(trial: Trial) -> None:
+    """A Tversion with an ordinary tag is answered with that tag, refused, or ends the connection."""
+    with trial.bystander():
+        line = trial.greeting().line
+        line.dialect = trial.dialect
+        line.push(line.packed(Tversion(MSIZE, trial.dialect.version), 7))
+        came = line.next("a reply, or the end of the connection")
+        if came is not None:
+            same(came[0], 7, "tag")

@@ -261,3 +261,27 @@ def walk_tells_the_qid_that_attributes_tell(trial: Trial) -> None:
     qid = s.walk(s.home, 50, [b"file"]).wqids[0]
     same(s.facts(50).qid, qid, "qid of the attributes")
     same(s.begin(50)[0], qid, "qid of the open")
+
+
+@case("walk(5), CVE-2016-9602 (QEMU)", UL)
+def walk_dotdot_behind_a_symlink_is_not_followed(trial: Trial) -> None:
+    """A walk by a symlink and '..' ends at the symlink: what is not a directory has no parent to go to."""
+    s = trial.session()
+    with trial.optional("no symlinks", errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM):
+        s.make_symlink(s.home, b"link", b"missing")
+    reply = s.ask(Twalk(s.home, 50, [b"link", b".."]))
+    if isinstance(reply, Rwalk) and len(reply.wqids) == 2:
+        same(reply.wqids[1].path, s.facts(s.home).qid.path, "qid.path, if '..' is taken by name")
+    s.alive(s.home)
+
+
+@case("walk(5); unlink(2)")
+def walk_in_a_removed_directory_finds_nothing(trial: Trial) -> None:
+    """A directory that was removed has no names in it, also when a new one has its name."""
+    s = trial.session()
+    s.make_directory(s.home, b"d")
+    old = s.reach(s.home, b"d")
+    s.remove(s.reach(s.home, b"d"))
+    s.make_directory(s.home, b"d")
+    s.put(s.reach(s.home, b"d"), b"file")
+    s.refuse(Twalk(old, 50, [b"file"]), errno.ENOENT, errno.ESTALE)
