@@ -9,7 +9,7 @@ import click
 from ninepfs import __version__
 from ninepfs.cli.mistakes import Mistake
 
-_COMMANDS = ("serve", "ls", "cat", "stat")
+_COMMANDS = ("serve", "ls", "cat", "stat", "check")
 
 
 class _Lazy(click.Group):

@@ -78,10 +78,19 @@ class Connection:
         sock: a connected stream socket. The connection owns it from now on and closes it.
         msize: largest message in bytes, of either direction.
         dialect: what the messages mean. Tversion decides both anew, see :meth:`negotiated`.
+        timeout: seconds to wait for a message where a method is not told how long, None for as long as it takes.
     """
 
-    def __init__(self, sock: socket.socket, *, msize: int = DEFAULT_MSIZE, dialect: Dialect = Dialect.BASE) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        *,
+        msize: int = DEFAULT_MSIZE,
+        dialect: Dialect = Dialect.BASE,
+        timeout: float | None = None,
+    ) -> None:
         self.socket = sock
+        self.timeout = timeout
         self.msize = msize
         self.dialect = dialect
         self.busy = False
@@ -174,14 +183,14 @@ class Connection:
         """The next reply and its tag: one that was stored, else the next that arrives, whatever it answers.
 
         Args:
-            timeout: seconds to wait for it, None for as long as it takes.
+            timeout: seconds to wait for it, None for those of the connection.
 
         Raises:
             ProtocolError: what arrived is not a reply of the session's dialect.
             ServerClosedError: there is no connection any more.
             TimeoutError: nothing arrived in time. What arrived in part is kept.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = self._deadline(timeout)
         while not self._replies and not self._unexpected:
             self._store(self._receive_message(deadline))
         if not self._replies:
@@ -196,11 +205,12 @@ class Connection:
         Raises:
             ProtocolError: what arrived is not a reply, or answers nothing that was asked. The connection is closed.
             ServerClosedError: there is no connection any more.
+            TimeoutError: it did not come within the connection's timeout, if there is one.
         """
         if tag not in self._sent:
             raise ValueError(f"no request with tag {tag} is waiting for its reply")
         while tag not in self._replies:
-            self._store(self._receive_message(None))
+            self._store(self._receive_message(self._deadline(None)))
             if self._unexpected:
                 other, message = self._unexpected.popleft()
                 raise self._broken(f"the server answered a request that was not sent: tag {other}, {describe(message)}")
@@ -284,6 +294,10 @@ class Connection:
         if number == _RERROR and self.dialect is Dialect.L:
             return Dialect.BASE
         return self.dialect
+
+    def _deadline(self, timeout: float | None) -> float | None:
+        timeout = self.timeout if timeout is None else timeout
+        return None if timeout is None else time.monotonic() + timeout
 
     def _receive_message(self, deadline: float | None) -> memoryview:
         self._check_open()
