@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ninepfs.address import parse_address
 from ninepfs.drivers.base import Driver
-from ninepfs.server import Export, Limits, Server
+from ninepfs.server import DIALECTS, Export, Limits, Server
 from ninepfs.transports.stream import Listener
+from ninepfs.wire import Dialect
 
 STOP_LIMIT = 20.0
 """Seconds that requests in progress get when the serving ends."""
@@ -18,7 +19,10 @@ STOP_LIMIT = 20.0
 
 @contextmanager
 def serving(
-    exports: Driver[Any, Any] | Export | Iterable[Export], *urls: str, limits: Limits | None = None
+    exports: Driver[Any, Any] | Export | Iterable[Export],
+    *urls: str,
+    limits: Limits | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
 ) -> Iterator[list[str]]:
     """Serve as long as the context is entered; at its end, requests in progress are finished first.
 
@@ -31,6 +35,7 @@ def serving(
         exports: what to serve: a driver, an export, or several exports that clients choose from by aname.
         urls: where to listen (:mod:`ninepfs.address`); at least one.
         limits: what clients may use.
+        dialects: the protocols on offer.
 
     Returns:
         The URLs that it listens on, with the port that was chosen where one was to be (``tcp://127.0.0.1:0``).
@@ -38,12 +43,12 @@ def serving(
     Raises:
         AddressError: a URL is not an address.
         ListenError: an address cannot be listened on.
-        ValueError: no URL, no export, or two exports of the same name.
+        ValueError: no URL, no export, two exports of the same name, or no dialect.
     """
     if not urls:
         raise ValueError("serving needs at least one address to listen on")
     addresses = [parse_address(url) for url in urls]
-    server = Server(Export(exports) if isinstance(exports, Driver) else exports, limits)
+    server = Server(Export(exports) if isinstance(exports, Driver) else exports, limits, dialects)
     listeners: list[Listener] = []
     try:
         for address in addresses:
@@ -57,7 +62,12 @@ def serving(
         server.stop(STOP_LIMIT)
 
 
-def serve(exports: Driver[Any, Any] | Export | Iterable[Export], *urls: str, limits: Limits | None = None) -> None:
+def serve(
+    exports: Driver[Any, Any] | Export | Iterable[Export],
+    *urls: str,
+    limits: Limits | None = None,
+    dialects: Sequence[Dialect] = DIALECTS,
+) -> None:
     """Serve until the process gets SIGTERM or SIGINT (Ctrl-C); arguments and errors are those of :func:`serving`.
 
     To be called in the main thread, before there are others: threads that do not know of it would take the signals.
@@ -65,7 +75,7 @@ def serve(exports: Driver[Any, Any] | Export | Iterable[Export], *urls: str, lim
     signals = {signal.SIGTERM, signal.SIGINT}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        with serving(exports, *urls, limits=limits):
+        with serving(exports, *urls, limits=limits, dialects=dialects):
             signal.sigwait(signals)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -68,12 +68,24 @@ def test_an_msize_too_small_to_work_with_is_refused(connection: Connection, aske
     assert isinstance(call(connection, Tattach(1)), Rattach)
 
 
-@pytest.mark.parametrize("version", [b"9P2000.L.Google.7", b"9P2000.L.x"])
-def test_an_extension_falls_back_to_what_it_extends(connection: Connection, version: bytes) -> None:
-    assert call(connection, Tversion(8192, version)) == Rversion(8192, b"9P2000.L")
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (b"9P2000.L.Google.7", b"9P2000.L"),
+        (b"9P2000.L.x", b"9P2000.L"),
+        (b"9P2000.u.x", b"9P2000.u"),
+        (b"9P2000.LX", b"9P2000"),
+        (b"9P2000.W", b"9P2000"),
+        (b"9P2000.", b"9P2000"),
+        (b"9P2000.u", b"9P2000.u"),
+        (b"9P2000", b"9P2000"),
+    ],
+)
+def test_an_extension_falls_back_to_what_it_extends(connection: Connection, asked: bytes, answer: bytes) -> None:
+    assert call(connection, Tversion(8192, asked)) == Rversion(8192, answer)
 
 
-@pytest.mark.parametrize("version", [b"", b"unknown", b"9P1999", b"9P2000.LX", b"9P2000L", b"8P2000.L", b"9p2000.l"])
+@pytest.mark.parametrize("version", [b"", b"unknown", b"9P1999", b"9P2000L", b"8P2000.L", b"9p2000.l"])
 def test_an_unknown_version_begins_no_session(connection: Connection, version: bytes) -> None:
     assert call(connection, Tversion(8192, version)) == Rversion(8192, b"unknown")
     assert isinstance(call(connection, Tattach(1)), Rerror)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import click
 
-from ninepfs.cli.remote import Remote
+from ninepfs.cli.remote import Remote, with_dialect
 from ninepfs.client import Tree
+from ninepfs.wire import Dialect
 
 
 @click.command()
 @click.argument("urls", metavar="URL/PATH...", nargs=-1, required=True)
-def command(urls: tuple[str, ...]) -> None:
+@with_dialect
+def command(urls: tuple[str, ...], dialect: Dialect) -> None:
     """Write files of a 9P server to standard output.
 
     URL is the address of a server, for example tcp://127.0.0.1:5640/etc/motd or unix:///run/x.sock/etc/motd;
     ?aname=NAME at its end chooses one of several exports.
     """
-    with Remote("cat") as remote:
+    with Remote("cat", dialect) as remote:
 
         def cat(tree: Tree, path: str, url: str) -> None:
             with tree.open(path) as file:

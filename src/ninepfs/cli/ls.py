@@ -9,21 +9,23 @@ from datetime import datetime
 
 import click
 
-from ninepfs.cli.remote import Remote, reason
+from ninepfs.cli.remote import Remote, reason, with_dialect
 from ninepfs.client import FileStat, Tree
+from ninepfs.wire import Dialect
 
 
 @click.command()
 @click.argument("url", metavar="URL[/PATH]")
 @click.option("--long", "-l", "long", is_flag=True, help="Mode, links, owner, group, size and time of each entry.")
 @click.option("--all", "-a", "everything", is_flag=True, help="Also entries whose names begin with a dot.")
-def command(url: str, long: bool, everything: bool) -> None:
+@with_dialect
+def command(url: str, long: bool, everything: bool, dialect: Dialect) -> None:
     """List a directory of a 9P server, or a file.
 
     URL is the address of a server, for example tcp://127.0.0.1:5640/etc or unix:///run/x.sock/etc; ?aname=NAME at its
     end chooses one of several exports. Owners and groups are the server's numbers.
     """
-    with Remote("ls") as remote:
+    with Remote("ls", dialect) as remote:
 
         def show(tree: Tree, path: str, url: str) -> None:
             attributes = tree.stat(path, follow_symlinks=not long)

@@ -11,9 +11,14 @@ from typing import BinaryIO, NoReturn, Self
 import click
 
 from ninepfs.address import Address, AddressError, Target, split_target
+from ninepfs.cli import dialects
 from ninepfs.cli.mistakes import Mistake
 from ninepfs.client import Client, Tree
-from ninepfs.wire import Buffer, ProtocolError
+from ninepfs.wire import Buffer, Dialect, ProtocolError
+
+with_dialect = click.option("--dialect", metavar="DIALECT", callback=dialects.one, default="9P2000.L",
+                            show_default=True, help="The protocol to offer: 9P2000.L, 9P2000.u or 9P2000.")  # fmt: skip
+"""The option of all client commands."""
 
 
 class _OutputError(Exception):
@@ -29,12 +34,14 @@ class Remote:
 
     Args:
         name: of the command, for messages.
+        dialect: what to offer to servers.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, dialect: Dialect = Dialect.L) -> None:
         self._output: BinaryIO = sys.stdout.buffer
         self.to_terminal = self._output.isatty()
         self._name = name
+        self._dialect = dialect
         self._failed = False
         self._clients: dict[tuple[Address, str], Client] = {}
 
@@ -81,7 +88,7 @@ class Remote:
         key = (target.address, target.aname or "")
         client = self._clients.get(key)
         if client is None or client.connection.closed:
-            client = self._clients[key] = Client.connect(target.address, aname=key[1])
+            client = self._clients[key] = Client.connect(target.address, dialect=self._dialect, aname=key[1])
         return client.root
 
     def write(self, data: Buffer) -> None:

@@ -13,10 +13,12 @@ import sys
 import click
 
 from ninepfs.address import Address, AddressError, FdAddress, TcpAddress, UnixAddress, VsockAddress, parse_address
+from ninepfs.cli import dialects as dialects_named
 from ninepfs.drivers import LocalDriver
 from ninepfs.drivers.local import MODELS
-from ninepfs.server import Export, Limits, Server
+from ninepfs.server import DIALECTS, Export, Limits, Server
 from ninepfs.transports.stream import Listener, ListenError
+from ninepfs.wire import Dialect
 from ninepfs.wire.constants import DEFAULT_MSIZE, MAX_MSIZE, MIN_MSIZE
 
 _DEFAULT = "tcp://127.0.0.1:5640"
@@ -33,6 +35,8 @@ _DEFAULT = "tcp://127.0.0.1:5640"
 @click.option("--readonly", "-r", is_flag=True, help="Refuse every change.")
 @click.option("--msize", metavar="BYTES", type=click.IntRange(MIN_MSIZE, MAX_MSIZE), default=DEFAULT_MSIZE,
               show_default=True, help="Largest message to agree to.")  # fmt: skip
+@click.option("--dialects", metavar="DIALECT[,...]", callback=dialects_named.several,
+              default=dialects_named.text(DIALECTS), show_default=True, help="The protocols to offer.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning",
               show_default=True, help="What to log, to standard error.")  # fmt: skip
 def command(
@@ -41,6 +45,7 @@ def command(
     security_model: str | None,
     readonly: bool,
     msize: int,
+    dialects: tuple[Dialect, ...],
     log_level: str,
 ) -> None:
     """Share directories over 9P.
@@ -52,7 +57,7 @@ def command(
     model = security_model or ("passthrough" if os.geteuid() == 0 else "none")
     _raise_descriptor_limit()
     try:
-        server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize))
+        server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize), dialects)
     except ValueError as failure:
         raise click.UsageError(f"{failure}; give each its own as in 'home=/home music=/srv/music'.") from None
     listeners: list[Listener] = []
@@ -138,7 +143,7 @@ def _raise_descriptor_limit() -> None:
 
 def _instructions(listener: Listener, server: Server) -> list[str]:
     """How to mount what the listener shares: for each export the exact command."""
-    where, options = _mount(listener.address, server.limits.msize)
+    where, options = _mount(listener.address, server.limits.msize, max(server.dialects))
     lines = [f"serving on {listener.address}"]
     for export in server.exports:
         chosen = f",aname={export.name}" if len(server.exports) > 1 else ""
@@ -146,9 +151,9 @@ def _instructions(listener: Listener, server: Server) -> list[str]:
     return lines
 
 
-def _mount(address: Address, msize: int) -> tuple[str, str]:
+def _mount(address: Address, msize: int, dialect: Dialect) -> tuple[str, str]:
     msize = min(msize, 1 << 20)  # Linux takes no more on these transports
-    common = f"version=9p2000.L,msize={msize}"
+    common = f"version={dialect.version.decode().replace('9P', '9p')},msize={msize}"
     match address:
         case TcpAddress(host, port):
             return host, f"trans=tcp,port={port},{common}"

@@ -8,8 +8,9 @@ from datetime import datetime
 
 import click
 
-from ninepfs.cli.remote import Remote
+from ninepfs.cli.remote import Remote, with_dialect
 from ninepfs.client import FileStat, Tree
+from ninepfs.wire import Dialect
 
 _KINDS = {
     stat.S_IFREG: "regular file",
@@ -24,13 +25,14 @@ _KINDS = {
 
 @click.command()
 @click.argument("urls", metavar="URL[/PATH]...", nargs=-1, required=True)
-def command(urls: tuple[str, ...]) -> None:
+@with_dialect
+def command(urls: tuple[str, ...], dialect: Dialect) -> None:
     """Show the attributes of files of a 9P server; symbolic links are not followed.
 
     URL is the address of a server, for example tcp://127.0.0.1:5640/etc/motd or unix:///run/x.sock/etc/motd;
     ?aname=NAME at its end chooses one of several exports.
     """
-    with Remote("stat") as remote:
+    with Remote("stat", dialect) as remote:
 
         def show(tree: Tree, path: str, url: str) -> None:
             attributes = tree.stat(path, follow_symlinks=False)

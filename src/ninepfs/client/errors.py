@@ -6,10 +6,10 @@ import errno
 import os
 
 from ninepfs.wire import Message
+from ninepfs.wire.errors import ERRNOS
 from ninepfs.wire.messages import Rerror, Rlerror
 
 _MAX_ERRNO = 4095  # Linux's own limit; anything above is not an errno
-_NUMBERS = {os.strerror(number): number for number in sorted(errno.errorcode, reverse=True)}
 
 
 class ServerClosedError(ConnectionError):
@@ -28,7 +28,7 @@ def error_of(reply: Message) -> OSError | None:
         if 0 < reply.errno <= _MAX_ERRNO:
             return _numbered(reply.errno)
         text = reply.ename.decode(errors="replace")
-        return OSError(_NUMBERS.get(text, errno.EIO), text or os.strerror(errno.EIO))
+        return OSError(ERRNOS.get(reply.ename, errno.EIO), text or os.strerror(errno.EIO))
     return None
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ninepfs.client.attributes import FileStat
 from ninepfs.client.bulk import chunk_size, read_stream
-from ninepfs.client.operations import LinuxOperations
+from ninepfs.client.operations import Operations
 from ninepfs.client.paths import Path, about
 from ninepfs.client.requests import Name, Requests
 from ninepfs.wire.constants import LFlag, LockFlag, LockStatus, LockType
@@ -42,7 +42,7 @@ class RemoteFile(io.RawIOBase):
     """
 
     def __init__(
-        self, requests: Requests, operations: LinuxOperations, fid: int, path: Path, flags: int, iounit: int
+        self, requests: Requests, operations: Operations, fid: int, path: Path, flags: int, iounit: int
     ) -> None:
         """Takes over ``fid``, which was opened with ``flags``. Users get files from :meth:`Tree.open`."""
         super().__init__()
@@ -216,7 +216,7 @@ class RemoteFile(io.RawIOBase):
         self._check(True)
         type_ = LockType.RDLCK if shared else LockType.WRLCK
         with about(self.name):
-            reply = self._requests.getlock(self.fid, type_, start, length, proc_id, client_id)
+            reply = self._operations.getlock(self.fid, type_, start, length, proc_id, client_id)
         if reply.type == LockType.UNLCK:
             return None
         return LockHolder(reply.type == LockType.RDLCK, reply.start, reply.length, reply.proc_id, reply.client_id)
@@ -227,7 +227,7 @@ class RemoteFile(io.RawIOBase):
         self._check(True)
         flags = LockFlag.BLOCK if blocking else LockFlag(0)
         with about(self.name):
-            status = self._requests.lock(self.fid, type_, flags, start, length, proc_id, client_id).status
+            status = self._operations.lock(self.fid, type_, flags, start, length, proc_id, client_id).status
             if status not in (LockStatus.SUCCESS, LockStatus.BLOCKED):
                 raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
         return status == LockStatus.SUCCESS

@@ -10,8 +10,9 @@ from typing import Any, AnyStr, Self, overload
 
 from ninepfs.client.attributes import DirEntry, FileStat, entry_type
 from ninepfs.client.bulk import write_stream
+from ninepfs.client.dialects import operations_of
 from ninepfs.client.file import RemoteFile
-from ninepfs.client.operations import LinuxOperations, operations_of
+from ninepfs.client.operations import Operations
 from ninepfs.client.paths import Path, about, like, split_last, split_path, walks
 from ninepfs.client.requests import Name, Requests
 from ninepfs.wire import Buffer, Qid
@@ -47,7 +48,7 @@ class Tree:
         self.fid = fid
         """The fid of the root."""
         self._requests = requests
-        self._do: LinuxOperations = operations_of(requests)
+        self._do: Operations = operations_of(requests)
 
     def close(self) -> None:
         """Clunks the root. Closing the client does as well."""
@@ -294,7 +295,7 @@ class Tree:
     def statfs(self, path: Path = b"") -> Rstatfs:
         """Sizes and limits of the file system that a file is in."""
         with self.walked(path) as fid:
-            return self._requests.statfs(fid)
+            return self._do.statfs(fid)
 
     def chmod(self, path: Path, mode: int) -> None:
         """Sets the permissions."""

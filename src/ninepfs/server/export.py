@@ -6,6 +6,7 @@ from typing import Any
 
 from ninepfs.drivers.base import LEAVE, Driver, User
 from ninepfs.drivers.wrappers import ReadOnly
+from ninepfs.server.marks import Marks
 from ninepfs.server.qids import QidMap
 
 
@@ -24,3 +25,4 @@ class Export:
         self.readonly = readonly
         *_, device = driver.identity(driver.attach(User(b"", LEAVE)))
         self.qids = QidMap(device)
+        self.marks = Marks()

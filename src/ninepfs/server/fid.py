@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ninepfs.drivers.base import User
 
 if TYPE_CHECKING:
     from ninepfs.server.export import Export
+    from ninepfs.server.listing import Listing
     from ninepfs.server.xattr import XattrRead, XattrWrite
 
 
@@ -27,6 +29,12 @@ class Fid:
     """Slow requests that use it; while there are any, closing waits for the last one."""
     orphan = False
     """Clunked while it was held."""
+    listing: Listing | None = None
+    """How far an open directory has been read, in 9P2000 and 9P2000.u."""
+    closing: Callable[[], None] | None = None
+    """What is done after the handle was closed, if anything: ORCLOSE, the end of exclusive use."""
+    name = b""
+    """The name by which it was walked to or created, in 9P2000 and 9P2000.u: for Tstat, if the driver knows none."""
 
     def __init__(self, export: Export, user: User, root: Any, node: Any) -> None:
         self.export = export

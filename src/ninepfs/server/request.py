@@ -19,6 +19,14 @@ def fail(code: int) -> NoReturn:
     raise OSError(code, os.strerror(code))
 
 
+class NamedError(OSError):
+    """An error with a text of its own, which clients of 9P2000 and 9P2000.u know. Others see the errno only."""
+
+    def __init__(self, code: int, ename: bytes) -> None:
+        super().__init__(code, ename.decode())
+        self.ename = ename
+
+
 class Request:
     """What a handler gets beside the fields of the message.
 
@@ -55,6 +63,15 @@ class Request:
         if fid is None:
             fail(errno.ENOENT)
         return fid
+
+    def fill(self, data: bytes) -> int:
+        """Put the data of an Rread or Rreaddir into its place; returns how much that is."""
+        done = 0
+        for buffer in self.space.payload(len(data)):
+            part = data[done : done + len(buffer)]
+            buffer[: len(part)] = part
+            done += len(part)
+        return len(data)
 
     def retry(self) -> None:
         """A driver was interrupted: asking it again is right unless the client gave up.

@@ -17,7 +17,7 @@ from ninepfs.server.session import Session
 from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import Tversion
 
-DIALECTS = (Dialect.L,)
+DIALECTS = (Dialect.L, Dialect.U, Dialect.BASE)
 """What a server offers unless told otherwise."""
 
 _RESERVE = 64
@@ -56,7 +56,7 @@ class Server:
         dialects: the protocols on offer.
 
     Raises:
-        ValueError: no export, or two of the same name.
+        ValueError: no export, two of the same name, or no dialect.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class Server:
             raise ValueError("two exports have the same name")
         self.limits = limits or Limits()
         self.dialects = tuple(dialects)
+        if not self.dialects:
+            raise ValueError("a server needs at least one dialect")
         self.locks = LockTable()
         self.open_files = OpenFiles(self.limits.open_files or max(16, (os.sysconf("SC_OPEN_MAX") - _RESERVE) // 4 * 3))
         self._tables = {dialect: table(dialect) for dialect in Dialect}
@@ -96,15 +98,16 @@ class Server:
     def dialect(self, version: bytes) -> Dialect | None:
         """The dialect to speak with a client that proposes this version, or None.
 
-        A dialect with a suffix unknown to us (``9P2000.L.Google.7``) falls back to the one before it.
+        A suffix that is unknown or not on offer falls away: ``9P2000.L.Google.7`` becomes ``9P2000.L``, and
+        ``9P2000.xyz`` becomes ``9P2000``.
         """
-        for dialect in (Dialect.L, Dialect.U):
-            if version == dialect.version or version.startswith(dialect.version + b"."):
-                return dialect if dialect in self.dialects else None
-        base = Dialect.BASE.version
-        if Dialect.BASE in self.dialects and (version == base or version.startswith(base + b".")):
-            return Dialect.BASE
-        return None
+        while True:
+            dialect = Dialect.of(version)
+            if dialect in self.dialects:
+                return dialect
+            version, period, _ = version.rpartition(b".")
+            if not period:
+                return None
 
     def export(self, aname: bytes) -> Export | None:
         """The export that an aname chooses."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ninepfs.server.channel import Channel, Space
 from ninepfs.server.fid import Fid
-from ninepfs.server.request import Request, fail
+from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.server.xattr import XattrWrite
 from ninepfs.wire.codec import CODECS, PackInto, UnpackBody
 from ninepfs.wire.constants import READ_OVERHEAD, XATTR_CREATE
+from ninepfs.wire.errors import ename
 from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import NUMBERS, Rerror, Rflush, Rlerror
 
@@ -70,7 +70,8 @@ class Session:
         code = failure.errno or errno.EIO
         if self.dialect is Dialect.L:
             return self._pack_error, (code,)
-        return self._pack_error, (os.strerror(code).encode(), code)
+        text = failure.ename if isinstance(failure, NamedError) else ename(code)
+        return self._pack_error, (text, code)
 
     def finish(self, request: Request, pack: PackInto | None, reply: Any, number: int = 0) -> None:
         """Answer a request that outlived its turn, and the flushes that wait for it.
@@ -224,7 +225,11 @@ class Session:
         if handle is not None:
             fid.handle = None
             self.count_open(-1)
-            fid.export.driver.close(handle)
+            try:
+                fid.export.driver.close(handle)
+            finally:
+                if fid.closing is not None:
+                    fid.closing()
         elif fid.xattr is not None:
             xattr, fid.xattr = fid.xattr, None
             self.charge_xattr(-xattr.charge)

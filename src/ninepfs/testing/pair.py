@@ -21,11 +21,13 @@ class Served:
     Args:
         server: what :meth:`connect` connects to.
         msize: the largest message that its clients offer.
+        dialect: the dialect that its clients offer.
     """
 
-    def __init__(self, server: Server, msize: int = DEFAULT_MSIZE) -> None:
+    def __init__(self, server: Server, msize: int = DEFAULT_MSIZE, dialect: Dialect = Dialect.L) -> None:
         self.server = server
         self._msize = msize
+        self._dialect = dialect
         self._clients: list[Client | Connection | socket.socket] = []
         self.client: Client
         """The first client, attached to the default export. Its root is ``client.root.fid``."""
@@ -47,21 +49,31 @@ class Served:
         return connection
 
     def connect(
-        self, *, msize: int | None = None, aname: str = "", n_uname: int = NONUNAME, attach: bool = True
+        self,
+        *,
+        msize: int | None = None,
+        dialect: Dialect | None = None,
+        aname: str = "",
+        uname: str = "",
+        n_uname: int = NONUNAME,
+        attach: bool = True,
     ) -> Client:
         """A further client, with a session of its own.
 
         Args:
             msize: the largest message to offer, if other than for the others.
+            dialect: the dialect to offer, if other than for the others.
             aname: which export.
+            uname: the user's name.
             n_uname: the user's uid.
             attach: whether to attach; without, there is no ``client.root``.
         """
         client = Client.over(
             self.socket(),
             msize=self._msize if msize is None else msize,
-            dialect=Dialect.L,
+            dialect=self._dialect if dialect is None else dialect,
             aname=aname,
+            uname=uname,
             n_uname=n_uname,
             attach=attach,
         )
@@ -80,6 +92,7 @@ def serve_pair(
     limits: Limits | None = None,
     *,
     msize: int = DEFAULT_MSIZE,
+    dialect: Dialect = Dialect.L,
     timeout: float = 20.0,
 ) -> Iterator[Served]:
     """A server for these exports, and a client that has attached to the first, connected by a pair of sockets.
@@ -91,6 +104,7 @@ def serve_pair(
         exports: a driver, an export, or several.
         limits: those of the server.
         msize: the largest message that clients offer.
+        dialect: the dialect that clients offer.
         timeout: how long the server may take to stop.
 
     Raises:
@@ -99,7 +113,7 @@ def serve_pair(
     if isinstance(exports, Driver):
         exports = Export(exports)
     server = Server(exports, limits)
-    served = Served(server, msize)
+    served = Served(server, msize, dialect)
     try:
         served.client = served.connect(aname=server.exports[0].name)
         yield served

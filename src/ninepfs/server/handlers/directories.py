@@ -49,9 +49,4 @@ def readdir(request: Request, fid: int, offset: int, count: int) -> int:
                     fail(errno.EINVAL)  # an empty reply would say that this was the end
                 data = b"".join(parts[:taken])
                 break
-    done = 0
-    for buffer in request.space.payload(len(data)):
-        part = data[done : done + len(buffer)]
-        buffer[: len(part)] = part
-        done += len(part)
-    return len(data)
+    return request.fill(data)

@@ -20,7 +20,7 @@ _FLAGS = ~int(LFlag.CREATE)  # a plain int: arithmetic on enum flags takes a mic
 _LAST = 1 << 63
 
 
-def _begin_opening(request: Request, fid: int) -> Fid:
+def begin_opening(request: Request, fid: int) -> Fid:
     """The fid, reserved for being opened, and counted as open."""
     file = request.fid(fid)
     if file.handle is not None or file.xattr is not None or file.busy:
@@ -30,7 +30,13 @@ def _begin_opening(request: Request, fid: int) -> Fid:
     return file
 
 
-def _opened(request: Request, fid: int, file: Fid, handle: object) -> None:
+def give_up_opening(request: Request, file: Fid) -> None:
+    """Opening failed: the fid is as it was."""
+    file.busy = False
+    request.session.count_open(-1)
+
+
+def finish_opening(request: Request, fid: int, file: Fid, handle: object) -> None:
     """Give the fid its handle, unless the fid went while a slow request was opening it."""
     session = request.session
     file.handle = handle
@@ -43,33 +49,31 @@ def _opened(request: Request, fid: int, file: Fid, handle: object) -> None:
 
 @handles(Tlopen)
 def lopen(request: Request, fid: int, flags: int) -> tuple[QidFields, int]:
-    file = _begin_opening(request, fid)
+    file = begin_opening(request, fid)
     export = file.export
     try:
         handle, identity = export.driver.open(file.node, flags & _FLAGS)
     except BaseException:
-        file.busy = False
-        request.session.count_open(-1)
+        give_up_opening(request, file)
         raise
-    _opened(request, fid, file, handle)
+    finish_opening(request, fid, file, handle)
     return export.qids.fields(identity), request.session.iounit
 
 
 @handles(Tlcreate)
 def lcreate(request: Request, fid: int, name: bytes, flags: int, mode: int, gid: int) -> tuple[QidFields, int]:
     check_name(name, errno.EEXIST)
-    file = _begin_opening(request, fid)
+    file = begin_opening(request, fid)
     export = file.export
     try:
         node, handle, identity = export.driver.create(
             file.node, name, flags & _FLAGS, mode & 0o7777, file.user.uid, gid
         )
     except BaseException:
-        file.busy = False
-        request.session.count_open(-1)
+        give_up_opening(request, file)
         raise
     file.node = node
-    _opened(request, fid, file, handle)
+    finish_opening(request, fid, file, handle)
     return export.qids.fields(identity), request.session.iounit
 
 
@@ -105,13 +109,7 @@ def read(request: Request, fid: int, offset: int, count: int) -> int:
 def _read_xattr(request: Request, file: Fid, offset: int, count: int) -> int:
     if not isinstance(file.xattr, XattrRead):
         fail(errno.EINVAL)
-    data = file.xattr.value[offset : offset + count]
-    done = 0
-    for buffer in request.space.payload(len(data)):
-        part = data[done : done + len(buffer)]
-        buffer[: len(part)] = part
-        done += len(part)
-    return len(data)
+    return request.fill(file.xattr.value[offset : offset + count])
 
 
 @handles(Twrite)

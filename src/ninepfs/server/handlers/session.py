@@ -8,7 +8,7 @@ import logging
 from ninepfs.drivers.base import User
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
-from ninepfs.server.request import Request, fail
+from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.wire.constants import MIN_MSIZE, NOFID
 from ninepfs.wire.messages import (
     Rattach,
@@ -49,7 +49,7 @@ def version(request: Request, msize: int, version: bytes) -> Rversion:
 @handles(Tauth)
 def auth(request: Request, afid: int, uname: bytes, aname: bytes, n_uname: int) -> Rauth:
     """There is no authentication; a client that is told so attaches without."""
-    fail(errno.EOPNOTSUPP)
+    raise NamedError(errno.EOPNOTSUPP, b"authentication not required")
 
 
 @handles(Tattach)
