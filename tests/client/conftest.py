@@ -15,8 +15,17 @@ from pathlib import Path
 import pytest
 
 from ninepfs.client import Client, Tree
+from ninepfs.wire import Dialect
 
 DIOD = shutil.which("diod", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+
+
+LACKS = {
+    Dialect.L: set[str](),
+    Dialect.U: {"xattrs", "locks", "statfs", "nanoseconds", "moves"},
+    Dialect.BASE: {"xattrs", "locks", "statfs", "nanoseconds", "moves", "symlinks", "links", "special files"},
+}
+"""What paths cannot do in which dialect."""
 
 
 @dataclass
@@ -84,10 +93,19 @@ def served(server: Served) -> Iterator[Served]:
             os.unlink(entry.path)
 
 
-@pytest.fixture
-def client(served: Served) -> Iterator[Client]:
-    """A client of the server. At the end of the test no fid but the root's may be in use."""
-    with Client.connect(served.url, aname=served.aname) as client:
+@pytest.fixture(params=list(Dialect), ids=lambda dialect: dialect.version.decode())
+def client(served: Served, request: pytest.FixtureRequest) -> Iterator[Client]:
+    """A client of the server in each dialect. At the end of the test no fid but the root's may be in use.
+
+    What a dialect lacks is left out by the tests that are marked ``needs``.
+    """
+    dialect: Dialect = request.param
+    if served.kind == "diod" and dialect is not Dialect.L:
+        pytest.skip("diod speaks 9P2000.L only")
+    lacks = LACKS[dialect] & {need for mark in request.node.iter_markers("needs") for need in mark.args}
+    if lacks:
+        pytest.skip(f"{dialect.version.decode()} has no {', '.join(sorted(lacks))}")
+    with Client.connect(served.url, aname=served.aname, dialect=dialect) as client:
         yield client
         if not client.connection.closed:
             assert client.fids == {client.root.fid}

@@ -186,3 +186,23 @@ def test_a_file_that_is_not_there(served: Served) -> None:
         result = run(command, served.target("nope"))
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.endswith(f"{served.target('nope')}: No such file or directory\n")
+
+
+# --- dialects ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dialect", ["9P2000.L", "9P2000.u", "9p2000", "9p2000.l"])
+def test_commands_speak_every_dialect(served: Served, dialect: str) -> None:
+    if served.kind == "diod":
+        pytest.skip("diod speaks 9P2000.L only")
+    (served.path / "f").write_bytes(b"hello\n")
+    assert run(ls.command, "--dialect", dialect, served.target()).stdout == "f\n"
+    assert " 6 " in run(ls.command, "--dialect", dialect, "-l", served.target()).stdout
+    assert run(cat.command, "--dialect", dialect, served.target("f")).stdout == "hello\n"
+    assert "Size: 6 " in run(stat_command.command, "--dialect", dialect, served.target("f")).stdout
+
+
+def test_a_dialect_that_there_is_not(served: Served) -> None:
+    result = run(ls.command, "--dialect", "9P2001", served.target())
+    assert result.exit_code == 2
+    assert "there are 9P2000.L,9P2000.u,9P2000" in result.stderr
