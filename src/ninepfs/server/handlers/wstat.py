@@ -24,7 +24,8 @@ from ninepfs.wire.modes import KINDS, permissions_of
 log = logging.getLogger("ninepfs.session")
 
 _UNTOUCHED = Stat()
-_FIXED = ("type", "dev", "muid", "extension", "n_muid")
+_FIXED = ("type", "dev", "extension")
+"""Fields that no wstat can change. Not muid: Linux names its user there with every rename, so that it says nothing."""
 _BASIC = int(GetattrMask.BASIC)
 _MODE, _UID, _GID, _SIZE = (int(bit) for bit in (SetattrMask.MODE, SetattrMask.UID, SetattrMask.GID, SetattrMask.SIZE))
 _ATIME, _MTIME = int(SetattrMask.ATIME | SetattrMask.ATIME_SET), int(SetattrMask.MTIME | SetattrMask.MTIME_SET)
