@@ -18,6 +18,7 @@ DIRECTORY = Path(os.environ["DIR"])
 CONTROL = Path(os.environ.get("CONTROL", "/run/control"))
 CACHE = os.environ.get("CACHE", "local")
 SERVER_ROOT = os.environ.get("SERVER_ROOT", "yes") == "yes"
+MOVES = os.environ.get("MOVES", "yes") == "yes"
 STARTED = time.monotonic()
 WRITABLE_MMAP = CACHE != "none"
 

@@ -2,6 +2,7 @@
 # The everyday tools: cp -a, mv, ln, rm, chmod, chown, touch, truncate, stat, dd.
 # Starting a process costs 50 ms in a guest, so what can be asked at once is asked at once.
 . "$(dirname "$0")/common.sh"
+: "${NEW_GROUP:=4321}"
 ordinary=(setpriv --reuid 1234 --regid 4321 --clear-groups)
 
 step "cp -a of a tree with every kind of file"
@@ -104,7 +105,7 @@ if [ "$SERVER_ROOT" = yes ]; then
     step "another user of the guest"
     chmod 755 .; mkdir -m 777 public; mkdir -m 755 closed; echo secret >closed/secret; chmod 600 closed/secret
     "${ordinary[@]}" bash -c ': >public/mine; mkdir public/sub; ln -s x public/link'
-    equal "owners" "1234:4321" "$(stat -c %u:%g public/mine public/sub public/link | sort -u)"
+    equal "owners" "1234:$NEW_GROUP" "$(stat -c %u:%g public/mine public/sub public/link | sort -u)"
     refused "ermission denied" "${ordinary[@]}" cat closed/secret
     refused "ermission denied" "${ordinary[@]}" touch closed/new
     refused "ot permitted" setpriv --reuid 4444 --regid 4321 --clear-groups chmod 777 public/mine
