@@ -19,7 +19,7 @@ from ninepfs.wire.constants import DM, OpenMode, QidType
 from ninepfs.wire.messages import Ropen, Topen
 
 from .conftest import Records, fails, walk
-from .plan9 import OLD, entries, made, opened9, read_at, stat
+from .plan9 import OLD, change, entries, made, opened9, read_at, stat
 
 ROOT = os.geteuid() == 0
 
@@ -239,6 +239,12 @@ def test_no_mark_outlives_its_files(served: Served, client: Client) -> None:
     fid = made(client, "f", DM.EXCL | DM.APPEND | 0o644)
     client.remove(fid)
     assert stat(client, made(client, "f")).mode == 0o644
+    first = made(client, "h", DM.EXCL | 0o644)
+    change(client, first, mode=0o644)
+    second = opened9(client, "h")
+    client.clunk(first)
+    client.clunk(second)
+    assert not served.server.exports[0].marks._marked
     lost = served.connect()
     made(lost, "g", DM.EXCL | 0o644)
     lost.version(8192, "9P2000")

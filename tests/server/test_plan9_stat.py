@@ -110,6 +110,31 @@ def test_the_name_is_the_present_one(client: Client, share: Path) -> None:
     assert stat(client, up).name == b"D"
 
 
+def test_a_directory_that_the_host_renamed_is_found_or_gone(client: Client, share: Path) -> None:
+    (share / "d").mkdir()
+    (share / "d" / "f").touch()
+    fid = walk(client, "d")
+    walk(client, "d", "f")
+    (share / "d").rename(share / "moved")
+    (share / "d").mkdir()
+    assert stat(client, fid).name == b"moved"
+    (share / "moved" / "f").unlink()
+    client.remove(fid)
+    assert [path.name for path in share.iterdir()] == ["d"]
+
+
+def test_the_new_bearer_of_a_name_is_not_removed(client: Client, share: Path) -> None:
+    (share / "d").mkdir()
+    (share / "d" / "f").touch()
+    fid = walk(client, "d")
+    walk(client, "d", "f")
+    (share / "d").rename(share.parent / "elsewhere")
+    (share / "d").mkdir()
+    with fails(errno.ESTALE if client.dialect is Dialect.U else errno.ENOENT):
+        client.remove(fid)
+    assert (share / "d").is_dir()
+
+
 def test_an_owner_without_a_name_is_a_number(client: Client, file: Path) -> None:
     if not ROOT:
         pytest.skip("only root may give files away")

@@ -38,8 +38,8 @@ class Marks:
         with self._lock:
             self._marked[path] = [bits, 1]
 
-    def enter(self, path: int) -> int:
-        """Somebody opens a file. Returns its bits; if there are any, :meth:`leave` must follow.
+    def enter(self, path: int) -> int | None:
+        """Somebody opens a file. Returns its bits, after which :meth:`leave` must follow, or None if it is none of these.
 
         Raises:
             OSError: EBUSY: it is for exclusive use, and in use.
@@ -47,7 +47,7 @@ class Marks:
         with self._lock:
             marked = self._marked.get(path)
             if marked is None:
-                return 0
+                return None
             if marked[0] & _EXCL:
                 raise NamedError(errno.EBUSY, b"exclusive use file already open")
             marked[1] += 1

@@ -127,9 +127,7 @@ class LocalDriver(Driver[Node, Handle]):
     def locate(self, node: Node) -> tuple[Node, bytes]:
         if node.parent is None:
             raise host.error(errno.EBUSY)
-        self.tree.stat(node)  # so that a name that now belongs to another object is not acted on
-        if node.lost:
-            raise host.error(errno.ESTALE)
+        self.tree.confirm(node)  # so that a name that now belongs to another object is not acted on
         return node.parent, node.name
 
     # --- attributes

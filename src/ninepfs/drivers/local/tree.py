@@ -222,6 +222,35 @@ class Tree:
                     raise
         return host.statx_fd(self.grip(node))
 
+    def confirm(self, node: Node) -> None:
+        """Be sure that the node's name is that of its object, also if a descriptor would lead to it without the name.
+
+        Raises:
+            OSError: ESTALE when it has no name any more that could be found.
+        """
+        parent = node.parent
+        assert parent is not None
+        if node.lost:
+            raise host.error(errno.ESTALE)
+        directory = self.directory(parent)
+        if self._bears(node, directory, node.name):
+            return
+        name = self._search(node, directory)
+        if name is None or not self._bears(node, directory, name):
+            raise host.error(errno.ESTALE)
+        with self._moving:
+            self._place(node, parent, name)
+
+    @staticmethod
+    def _bears(node: Node, directory: Descriptor, name: bytes) -> bool:
+        try:
+            fields = host.statx_at(directory, name)
+        except OSError as failure:
+            if host.is_missing(failure):
+                return False
+            raise
+        return (fields[6], birth_of(fields), device_of(fields)) == (node.ino, node.birth, node.dev)
+
     def _open(self, node: Node, flags: int, directory: Descriptor | None = None) -> tuple[Descriptor, tuple[int, ...]]:
         """Open a node by its name in its directory, and be sure that it is the same object as before."""
         while not node.lost:

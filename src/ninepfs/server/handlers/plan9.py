@@ -115,14 +115,14 @@ def _open_file(export: Export, file: Fid, flags: int, mode: int, path: int) -> A
     check_removable(export, mode)
     marks = export.marks.enter(path)
     try:
-        if marks & DM.APPEND:
+        if marks is not None and marks & DM.APPEND:
             flags = (flags | _APPEND if flags & LFlag.ACCMODE else flags) & ~_TRUNC
         opened = export.driver.open(file.node, flags)
     except BaseException:
-        if marks:
+        if marks is not None:
             export.marks.leave(path)
         raise
-    end_with(file, mode, path if marks else None)
+    end_with(file, mode, None if marks is None else path)
     return opened
 
 
