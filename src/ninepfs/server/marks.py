@@ -39,7 +39,7 @@ class Marks:
             self._marked[path] = [bits, 1]
 
     def enter(self, path: int) -> int | None:
-        """Somebody opens a file. Returns its bits, after which :meth:`leave` must follow, or None if it is none of these.
+        """Somebody opens a file. Returns its bits, and :meth:`leave` must follow; or None, if it is not marked.
 
         Raises:
             OSError: EBUSY: it is for exclusive use, and in use.
