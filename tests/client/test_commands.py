@@ -17,6 +17,8 @@ from click.testing import CliRunner, Result
 from ninepfs.cli import cat, ls
 from ninepfs.cli import stat as stat_command
 from ninepfs.cli.remote import printable
+from ninepfs.client import Client
+from ninepfs.wire import Dialect
 
 from .conftest import Served
 
@@ -206,3 +208,21 @@ def test_a_dialect_that_there_is_not(served: Served) -> None:
     result = run(ls.command, "--dialect", "9P2001", served.target())
     assert result.exit_code == 2
     assert "there are 9P2000.L,9P2000.u,9P2000" in result.stderr
+
+
+def test_serve_offers_the_dialects_that_it_is_told(tmp_path: Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    url = f"unix://{tmp_path}/socket"
+    command = process("serve", str(share), "--listen", url, "--dialects", "9p2000.u,9P2000")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == f"serving on {url}\n"
+            assert "version=9p2000.u," in server.stdout.readline()
+            for offered, agreed in ((Dialect.L, Dialect.BASE), (Dialect.U, Dialect.U), (Dialect.BASE, Dialect.BASE)):
+                with Client.connect(url, dialect=offered) as client:
+                    assert client.dialect is agreed
+                    assert client.root.listdir() == []
+        finally:
+            server.terminate()
