@@ -12,7 +12,7 @@ import click
 from ninepfs.address import AddressError, split_target
 from ninepfs.check import PROFILES, Case, Setting, UnusableServerError, all_cases, run, select
 from ninepfs.check.report import Text, as_json, as_junit
-from ninepfs.cli.remote import Mistake
+from ninepfs.cli.mistakes import Mistake
 from ninepfs.client import connect_socket
 from ninepfs.client.paths import split_path
 from ninepfs.wire import Dialect
