@@ -33,6 +33,7 @@ def _each(names: str, quirk: Quirk) -> dict[str, Quirk]:
 
 _DIOD = {
     # --- it ends itself, or hangs
+    "version-may-be-followed-at-once": Quirk(FAULT, "requests behind a Tversion may be carried out before it"),
     "version-again-drops-what-is-in-flight": Quirk(
         FAULT, "requests in flight go on after a second Tversion, answer late, and now and then end the server", True
     ),
@@ -132,7 +133,8 @@ _DIOD = {
     ),
     **_each(
         "unlinked-file-is-not-the-new-one-of-its-name replaced-file-is-not-mistaken-for-the-new-one "
-        "remove-does-not-hit-the-new-bearer-of-the-name create-in-a-removed-directory-is-refused",
+        "remove-does-not-hit-the-new-bearer-of-the-name create-in-a-removed-directory-is-refused "
+        "walk-in-a-removed-directory-finds-nothing",
         Quirk(FAULT, "fids are paths: requests hit the new file that has the old name"),
     ),
     # --- the rest
