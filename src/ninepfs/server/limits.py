@@ -22,7 +22,7 @@ class Limits:
     open_files: int = 0
     """Files that all sessions together have open; 0: what the process may open, less a reserve. One session gets at
     most half of what the others have left."""
-    locks: int = 65536
+    locks: int = 8192
     """Lock ranges, held and waited for, of one session."""
     slow_requests: int = 64
     """Requests that are in progress at one time beside those that the sessions' leaders are at: threads that wait for
