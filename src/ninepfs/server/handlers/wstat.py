@@ -25,7 +25,7 @@ log = logging.getLogger("ninepfs.session")
 
 _UNTOUCHED = Stat()
 _FIXED = ("type", "dev", "extension")
-"""Fields that no wstat can change. Not muid: Linux names its user there with every rename, so that it says nothing."""
+_MODIFIER = ("muid", "n_muid")
 _BASIC = int(GetattrMask.BASIC)
 _MODE, _UID, _GID, _SIZE = (int(bit) for bit in (SetattrMask.MODE, SetattrMask.UID, SetattrMask.GID, SetattrMask.SIZE))
 _ATIME, _MTIME = int(SetattrMask.ATIME | SetattrMask.ATIME_SET), int(SetattrMask.MTIME | SetattrMask.MTIME_SET)
@@ -91,9 +91,10 @@ class _Change:
         return None if value in (getattr(_UNTOUCHED, field), getattr(self.shown, field)) else value
 
     def _check_fixed(self) -> None:
-        """What no wstat can change."""
+        """What no wstat can change. Linux names its user as muid with every rename: beside a name it is ignored."""
+        fields = _FIXED if self.stat.name else _FIXED + _MODIFIER
         for given, untouched, shown in (
-            *([getattr(stat, field) for stat in (self.stat, _UNTOUCHED, self.shown)] for field in _FIXED),
+            *([getattr(stat, field) for stat in (self.stat, _UNTOUCHED, self.shown)] for field in fields),
             *zip(self.stat.qid, _UNTOUCHED.qid, self.shown.qid, strict=True),
         ):
             if given not in (untouched, shown):
