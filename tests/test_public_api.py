@@ -30,9 +30,10 @@ LOWER = {
     "server": {"drivers", "wire", "owners"},
     "transports": {"server", "wire", "address"},
     "client": {"wire", "address", "owners"},
-    "serving": {"transports", "server", "drivers", "wire", "address"},
-    "testing": {"transports", "server", "drivers", "client", "wire", "address"},
-    "cli": {"serving", "transports", "server", "drivers", "client", "wire", "address"},
+    "service": {"transports", "server", "drivers", "wire", "address"},
+    "check": {"client", "wire", "address"},
+    "testing": {"check", "transports", "server", "drivers", "client", "wire", "address"},
+    "cli": {"check", "service", "transports", "server", "drivers", "client", "wire", "address"},
 }
 """For each room, what it may import of ours; what a room does not list is above it, or beside it."""
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         Wrapper,
     )
     from ninepfs.server import Export, Limits, Server
-    from ninepfs.serving import serve, serving
+    from ninepfs.service import serve, serving
     from ninepfs.transports.stream import Listener, ListenError
     from ninepfs.wire import ProtocolError
     from ninepfs.wire.constants import DirentType, GetattrMask, LFlag, LockType, SetattrMask
@@ -92,8 +92,8 @@ _HOMES = {
     "Listener": "ninepfs.transports.stream",
     "ProtocolError": "ninepfs.wire",
     "parse_address": "ninepfs.address",
-    "serve": "ninepfs.serving",
-    "serving": "ninepfs.serving",
+    "serve": "ninepfs.service",
+    "serving": "ninepfs.service",
     **dict.fromkeys(_CLIENT, "ninepfs.client"),
     **dict.fromkeys(_SERVER, "ninepfs.server"),
     **dict.fromkeys(_CONSTANTS, "ninepfs.wire.constants"),

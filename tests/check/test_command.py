@@ -15,7 +15,7 @@ from ninepfs.check import PROFILES, Case, Failure, Quirk, QuirkKind, Trial, all_
 from ninepfs.cli import check as module
 from ninepfs.cli.check import command
 from ninepfs.drivers import LocalDriver
-from ninepfs.serving import serving
+from ninepfs.service import serving
 from ninepfs.wire import Dialect
 
 

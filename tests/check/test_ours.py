@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from ninepfs.check import Kind, Setting, probe
 from ninepfs.cli.check import command
 from ninepfs.drivers import LocalDriver
-from ninepfs.serving import serving
+from ninepfs.service import serving
 from ninepfs.testing import Served, serve_pair
 from ninepfs.testing.conformance import ConformanceCase, conformance_cases, run_case
 from ninepfs.wire import Dialect
