@@ -47,8 +47,8 @@ TICK = 0.003
 _IDLE_TICKS = 30
 """After so many ticks in which no leader did anything, the watchdog sleeps until one begins a batch."""
 
-_PATIENCE = 64 if len(os.sched_getaffinity(0)) > 1 else 0
-"""How often the only busy leader looks for its next request before it sleeps: about 30 microseconds."""
+_PATIENCE = 256 if len(os.sched_getaffinity(0)) > 1 else 0
+"""How often the only busy leader looks for its next request before it sleeps: about 100 microseconds."""
 
 _TVERSION = NUMBERS[Tversion]
 _NEVER_SLOW = frozenset({_TVERSION, NUMBERS[Tflush]})
