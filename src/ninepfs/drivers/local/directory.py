@@ -19,7 +19,7 @@ _unpack_length = struct.Struct("=H").unpack_from
 
 @functools.lru_cache(_LARGEST_RECORD // 8)
 def _record(length: int) -> struct.Struct:
-    """struct linux_dirent64 of this length: d_ino, d_off, d_reclen, d_type, and d_name with its padding."""
+    """struct linux_dirent64 of this length: d_ino, d_off, d_reclen, d_type, and d_name with what follows it."""
     return struct.Struct(f"=QqHB{length - 19}s")
 
 
@@ -81,7 +81,7 @@ class Listing:
             for ino, cookie, other, kind, name in _record(length).iter_unpack(view[at : at + run]):
                 if other != length:
                     break
-                add((name.rstrip(b"\0"), kind, ino, cookie))
+                add((name[: name.index(0)], kind, ino, cookie))  # what is behind the NUL is not cleared
                 at += length
         if self._root_ino is not None:
             root = self._root_ino
