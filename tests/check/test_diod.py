@@ -26,7 +26,7 @@ SOMETIMES = {
 }
 """Differences that do not show in every run, because of this."""
 
-pytestmark = pytest.mark.skipif(DIOD is None, reason="diod is not installed")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(DIOD is None, reason="diod is not installed")]
 
 
 @pytest.fixture

@@ -44,6 +44,7 @@ def test_case(case: ConformanceCase, shared: Served, spoken: frozenset[Dialect])
     run_case(case, shared.socket)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["unix", "tcp"])
 def test_whole_run(kind: str, share: Path, tmp_path: Path) -> None:
     """All cases, one after the other, over a real socket, in a directory below the root."""
