@@ -25,6 +25,8 @@ _failure = _Failure()
 class Descriptor(int):
     """An open descriptor, usable wherever an int is. It is closed when its last reference goes."""
 
+    __slots__ = ()  # nothing that the garbage collector would have to look at
+
     def __del__(self) -> None:
         try:
             os.close(self)
