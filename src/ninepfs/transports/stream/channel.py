@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ninepfs.server.channel import Channel, Desk, Item, Space
+from ninepfs.transports.stream import memory
 from ninepfs.transports.stream.pipe import Pipe
 from ninepfs.wire.codec import HEADER, PackInto
 from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, READ_OVERHEAD
@@ -48,10 +49,10 @@ _NAPS = 64
 class StreamSpace(Space):
     """Replies in a buffer, on their way to a socket."""
 
-    def __init__(self, channel: StreamChannel, room: int) -> None:
+    def __init__(self, channel: StreamChannel, out: memoryview) -> None:
         self._channel = channel
         self._socket = channel.socket
-        self._out = memoryview(bytearray(room))
+        self._out = out
         self._on = 0
         """Where the next reply goes."""
         self._sent = 0
@@ -62,7 +63,7 @@ class StreamSpace(Space):
         start = self._on + READ_OVERHEAD
         end = start + count
         if end > len(self._out):  # in the batch of the Tversion that agreed on larger messages
-            room = memoryview(bytearray(end))
+            room = memory.outbox(end)
             room[: self._on] = self._out[: self._on]
             self._out = room
         return (self._out[start:end],)
@@ -140,10 +141,10 @@ class StreamDesk(StreamSpace, Desk):
     """A batch of requests in a buffer, and their replies in another."""
 
     def __init__(self, channel: StreamChannel) -> None:
-        super().__init__(channel, _FULL + channel.msize + HEADER_SIZE)
+        super().__init__(channel, memory.outbox(_FULL + channel.msize + HEADER_SIZE))
         self._msize = channel.msize
         self._capacity = max(_INBOX, 2 * channel.msize)
-        self._inbox = memoryview(bytearray(self._capacity))
+        self._inbox = memory.inbox(self._capacity)
         self._have = 0
         self._at = 0
         """Where what was not handed out yet begins."""
@@ -228,13 +229,13 @@ class StreamDesk(StreamSpace, Desk):
     def _resize(self, msize: int) -> None:
         """The session agreed on another msize."""
         self._msize = msize
-        self._out = memoryview(bytearray(_FULL + msize + HEADER_SIZE))  # all replies have been sent
+        self._out = memory.outbox(_FULL + msize + HEADER_SIZE)  # all replies have been sent
         capacity = max(_INBOX, 2 * msize)
         if capacity != self._capacity:
-            inbox = memoryview(bytearray(capacity))
+            room = memory.inbox(capacity)
             rest = self._inbox[self._at : self._have]
-            inbox[: len(rest)] = rest
-            self._inbox, self._at, self._have, self._capacity = inbox, 0, len(rest), capacity
+            room[: len(rest)] = rest
+            self._inbox, self._at, self._have, self._capacity = room, 0, len(rest), capacity
 
     def successor(self, done: int) -> StreamDesk:
         successor = StreamDesk(self._channel)
@@ -243,7 +244,7 @@ class StreamDesk(StreamSpace, Desk):
         rest = self._inbox[start : self._have]
         if len(rest) > successor._capacity:
             successor._capacity = self._capacity
-            successor._inbox = memoryview(bytearray(self._capacity))
+            successor._inbox = memory.inbox(self._capacity)
         successor._inbox[: len(rest)] = rest
         successor._have = len(rest)
         if self._on > self._sent:
@@ -274,7 +275,7 @@ class StreamChannel(Channel):
         return StreamDesk(self)
 
     def space(self, asked: Space) -> StreamSpace:
-        return StreamSpace(self, 256)  # for an Rlock, an Rflush or an error
+        return StreamSpace(self, memoryview(bytearray(256)))  # for an Rlock, an Rflush or an error
 
     def stop_reading(self) -> None:
         try:
