@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import logging
 import random
 import statistics
@@ -11,6 +12,7 @@ import sys
 import termios
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +176,22 @@ def test_replies_collected_before_a_blocked_request_do_not_wait_for_it(setting: 
     assert got == [*range(10), *range(11, 20)]
     setting.driver.release()
     assert setting.connection.receive(5)[0] == 10
+
+
+def test_the_desk_of_a_slow_request_goes_with_it_and_leaves_nothing_to_collect(setting: Setting) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        [connection] = setting.engine.connections
+        desks = []
+        for _ in range(3):
+            desks.append(weakref.ref(connection.desk))
+            [tag] = setting.block()
+            setting.driver.release()
+            assert setting.connection.receive(5)[0] == tag
+        wait_until(lambda: not any(desk() for desk in desks), "the desks are gone")
+    finally:
+        gc.enable()
 
 
 # --- limits -----------------------------------------------------------------------------------------------------

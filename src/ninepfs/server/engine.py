@@ -148,6 +148,10 @@ class Engine:
             desk.take_over()
             self._await_room(desk.request.session)
             if self._run(connection, desk):
+                # The desk, its request and its batch refer to each other: let its memory go now, not at the next
+                # garbage collection.
+                desk.requests = ()
+                del desk.request
                 return
             if self._stopping:  # it is not the client who ends: it gets the replies to what it sent
                 desk.request.session.drain()
