@@ -18,6 +18,7 @@ import pytest
 
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
+from ninepfs.drivers.local.tree import HOT, HOT_LIMIT
 from ninepfs.testing import Served, serve_pair
 from ninepfs.wire.constants import LFlag, SetattrMask
 
@@ -180,6 +181,63 @@ def test_an_open_fid_keeps_a_walked_one_alive_when_the_host_removes_the_file(cli
 
 
 # --- renames by clients, at the same time -----------------------------------------------------------------------
+
+
+def ask_often(client: Client, fid: int) -> None:
+    for _ in range(2 * HOT):
+        client.getattr(fid)
+
+
+def test_an_object_asked_about_often_keeps_a_descriptor_until_its_fid_goes(client: Client, share: Path) -> None:
+    names = [f"file-{number}" for number in range(2 * HOT_LIMIT)]
+    for name in names:
+        (share / name).touch()
+    fids = [walk(client, name) for name in names]
+    before = len(os.listdir("/proc/self/fd"))
+    for fid in fids:
+        ask_often(client, fid)
+    assert len(os.listdir("/proc/self/fd")) == before + HOT_LIMIT
+    for fid in fids:
+        assert client.getattr(fid).nlink == 1
+        client.clunk(fid)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("often", [False, True])
+def test_a_file_that_the_host_removes_is_stale_and_its_space_free(client: Client, share: Path, often: bool) -> None:
+    fid = walk(client, "a", "file")
+    before = len(os.listdir("/proc/self/fd"))
+    if often:
+        ask_often(client, fid)
+        assert len(os.listdir("/proc/self/fd")) == before + 1
+    (share / "a/file").unlink()
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        client.getattr(fid)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("often", [False, True])
+def test_a_removed_file_stays_within_reach_whatever_else_is_asked_about(
+    client: Client, share: Path, often: bool
+) -> None:
+    fid = walk(client, "a", "file")
+    if often:
+        ask_often(client, fid)
+    client.unlinkat(walk(client, "a"), "file")
+    for number in range(2 * HOT_LIMIT):
+        (share / f"file-{number}").touch()
+        ask_often(client, walk(client, f"file-{number}"))
+    assert client.getattr(fid).nlink == 0
+    assert text(client, fid) == "content"
+
+
+def test_an_object_asked_about_often_is_itself_wherever_the_host_moves_it(client: Client, share: Path) -> None:
+    fid = walk(client, "a", "file")
+    ask_often(client, fid)
+    (share / "a/file").rename(share / "b/moved")
+    (share / "a/file").write_text("another")
+    assert client.getattr(fid).size == len("content")
+    assert text(client, fid) == "content"
 
 
 def test_fids_survive_renames_by_another_client_at_any_moment(served: Served, share: Path) -> None:

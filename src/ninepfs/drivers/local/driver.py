@@ -60,7 +60,7 @@ def _identity(fields: tuple[int, ...]) -> IdentityFields:
     """Of a statx result. The version changes with size and time of modification, and is never 0, which means "do not
     cache" to Linux."""
     version = (fields[16] ^ fields[15] ^ fields[7] << 8) & 0xFFFFFFFF or 1
-    return fields[5], fields[6], version, fields[19] << 32 | fields[20]
+    return fields[5], fields[6], version, fields[19]
 
 
 _statx, _BY_NAME, _MASK, _buffer = host.statx, host.BY_NAME, host.MASK, host.buffer
@@ -112,9 +112,8 @@ class LocalDriver(Driver[Node, Handle]):
         if _statx(fd, name, _BY_NAME, _MASK, buffer.address):
             os.stat(name, dir_fd=fd, follow_symlinks=False)  # raises the error
             return self.lookup(node, name)
-        mode, ino, size, birth, birth_ns, mtime, mtime_ns, major, minor = _unpack_identity(buffer.memory)
+        mode, ino, size, birth, birth_ns, mtime, mtime_ns, dev = _unpack_identity(buffer.memory)
         birth = birth << 30 | birth_ns
-        dev = major << 32 | minor
         live = node.children.get(name)
         child = live() if live is not None else None
         if child is None or child.ino != ino or child.birth != birth or child.dev != dev:
@@ -136,7 +135,7 @@ class LocalDriver(Driver[Node, Handle]):
         fields = self.tree.stat(node) if handle is None else host.statx_fd(handle.fd)
         (
             has, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns,
-            mtime, mtime_ns, rdev_major, rdev_minor, dev_major, dev_minor,
+            mtime, mtime_ns, rdev_major, rdev_minor, dev,
         ) = fields  # fmt: skip
         valid = _BASIC | _BTIME if has & host.STATX_BTIME else _BASIC
         gen = 0
@@ -147,13 +146,13 @@ class LocalDriver(Driver[Node, Handle]):
                 valid |= _GEN
         rdev = os.makedev(rdev_major, rdev_minor) if rdev_major or rdev_minor else 0
         return (
-            valid, (mode, ino, (mtime_ns ^ mtime ^ size << 8) & 0xFFFFFFFF or 1, dev_major << 32 | dev_minor), mode,
+            valid, (mode, ino, (mtime_ns ^ mtime ^ size << 8) & 0xFFFFFFFF or 1, dev), mode,
             uid, gid, nlink, rdev, size, blksize, blocks, atime, atime_ns, mtime, mtime_ns, ctime, ctime_ns, btime,
             btime_ns, gen, 0,
         )  # fmt: skip
 
     def _generation(self, node: Node, handle: Handle | None, fields: tuple[int, ...]) -> int | None:
-        device = fields[19] << 32 | fields[20]
+        device = fields[19]
         filesystem = self._filesystems.get(device)
         if filesystem is None:
             try:

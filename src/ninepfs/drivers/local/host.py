@@ -58,15 +58,15 @@ class Statx(NamedTuple):
     mtime_nsec: int
     rdev_major: int
     rdev_minor: int
-    dev_major: int
-    dev_minor: int
+    dev: int
+    """Major and minor number in one; it serves to tell devices apart."""
 
 
-IDENTITY = struct.Struct("=28xH2xQQ32xQI20xQI12xII")
-"""What tells an object apart, and its version: mode, ino, size, birth (s, ns), mtime (s, ns), device (major, minor)."""
+IDENTITY = struct.Struct("=28xH2xQQ32xQI20xQI12xQ")
+"""What tells an object apart, and its version: mode, ino, size, birth (s, ns), mtime (s, ns), device."""
 
 # Seconds are unpacked unsigned: a time before 1970 travels as 9P has it, in two's complement.
-STATX = struct.Struct("=II8xIIIH2xQQQ8xQI4xQI4xQI4xQI4xIIII")
+STATX = struct.Struct("=II8xIIIH2xQQQ8xQI4xQI4xQI4xQI4xIIQ")
 _unpack_statx = STATX.unpack_from
 
 statx = _quiet.statx

@@ -3,7 +3,8 @@
 It is a small relative of the kernel's dentry cache. A node is (parent, name) plus what tells the object itself apart:
 device, inode number and time of birth. It holds no descriptor; 100 000 walked fids cost none. Only directories that
 something is looked up *in* have an O_PATH descriptor, in a cache with a limit; a directory that lost its place there is
-opened again when needed, from its parent, and must then still be the same object.
+opened again when needed, from its parent, and must then still be the same object. Of other objects a few have one whose
+attributes are asked for again and again.
 
 Nothing is ever resolved by a path of more than one component, no component is followed through a symbolic link, and
 ``..`` is never given to the kernel. So there is no way out of the export, whatever clients or host programs rename.
@@ -28,6 +29,16 @@ _OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 SEARCH_LIMIT = 65536
 """How many entries of a directory are searched for an object that the host renamed."""
 
+HOT = 8
+"""An object whose attributes are asked for so often gets a descriptor: without a look-up of the name the system call
+takes half as long, which makes a Tgetattr a sixth cheaper."""
+
+HOT_LIMIT = 64
+"""How many have one for that. Few, since a descriptor keeps the space of a file that the host removes."""
+
+
+_statx, _BY_NAME, _MASK, _buffer = host.statx, host.BY_NAME, host.MASK, host.buffer
+_unpack_statx = host.STATX.unpack_from
 
 _NO_CHILDREN: dict[bytes, ReferenceType[Node]] = {}
 """Shared by all nodes that have none; never written to."""
@@ -51,8 +62,10 @@ class Node:
 
     # Most nodes are leaves and keep these defaults of the class.
     fd: Descriptor | None = None
-    """O_PATH descriptor: of a directory while it is in the cache; of anything else while it is pinned."""
+    """O_PATH descriptor: of a directory while it is in the cache; of anything else while it is hot or pinned."""
     used = False
+    asked = 0
+    """How often its attributes were looked up by its name."""
     lost = False
     """The name is known not to belong to this object any more."""
     children: dict[bytes, ReferenceType[Node]] = _NO_CHILDREN
@@ -121,11 +134,6 @@ def birth_of(fields: tuple[int, ...]) -> int:
     return fields[11] << 30 | fields[12]
 
 
-def device_of(fields: tuple[int, ...]) -> int:
-    """The device in a statx result as one number."""
-    return fields[19] << 32 | fields[20]
-
-
 class Tree:
     """The live nodes of one export and their descriptors.
 
@@ -139,10 +147,11 @@ class Tree:
         require_proc()
         fd = Descriptor(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         fields = host.statx_fd(fd)
-        self.root = Node(None, b"", stat.S_IFDIR, fields[6], device_of(fields), birth_of(fields))
+        self.root = Node(None, b"", stat.S_IFDIR, fields[6], fields[19], birth_of(fields))
         self.root.fd = fd
         self._cache = cache
         self._ring: deque[Node] = deque()
+        self._hot: deque[ReferenceType[Node]] = deque()
         self._pins = pins
         self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
         self._moving = threading.RLock()
@@ -201,7 +210,10 @@ class Tree:
         """statx of exactly the object that the node stands for: one system call unless something moved."""
         fd = node.fd
         if fd is not None:
-            return host.statx_fd(fd)
+            fields = host.statx_fd(fd)
+            if fields[2] or node.lost or node.format == stat.S_IFDIR:
+                return fields
+            node.fd = None  # the host removed its last name: it is gone, as if it had not been hot
         parent = node.parent
         assert parent is not None
         if not node.lost:
@@ -209,18 +221,38 @@ class Tree:
             if directory is None:
                 directory = self.directory(parent)
             parent.used = True
-            try:
-                fields = host.statx_at(directory, node.name)
-                if (
-                    fields[6] == node.ino
-                    and fields[11] << 30 | fields[12] == node.birth
-                    and fields[19] << 32 | fields[20] == node.dev
-                ):
+            # host.statx_at written out: attributes are what clients ask for most.
+            buffer = _buffer
+            if not _statx(directory, node.name, _BY_NAME, _MASK, buffer.address):
+                fields = _unpack_statx(buffer.memory)
+                if fields[6] == node.ino and fields[11] << 30 | fields[12] == node.birth and fields[19] == node.dev:
+                    asked = node.asked = node.asked + 1
+                    if not asked % HOT:
+                        self._heat(node, directory)
                     return fields
-            except OSError as failure:
-                if not host.is_missing(failure):
-                    raise
+            else:
+                try:
+                    os.stat(node.name, dir_fd=directory, follow_symlinks=False)  # raises the error
+                except OSError as failure:
+                    if not host.is_missing(failure):
+                        raise
         return host.statx_fd(self.grip(node))
+
+    def _heat(self, node: Node, directory: Descriptor) -> None:
+        """Let a node have a descriptor for as long as others are not asked for more."""
+        try:
+            found = self._try(node, directory, node.name, _OBJECT)
+        except OSError:
+            return
+        if found is None:
+            return
+        node.fd = found[0]
+        hot = self._hot
+        hot.append(ref(node))
+        while len(hot) > HOT_LIMIT:
+            cooled = hot.popleft()()
+            if cooled is not None and not cooled.lost:
+                cooled.fd = None
 
     def confirm(self, node: Node) -> None:
         """Be sure that the node's name is that of its object, also if a descriptor would lead to it without the name.
@@ -249,7 +281,7 @@ class Tree:
             if host.is_missing(failure):
                 return False
             raise
-        return (fields[6], birth_of(fields), device_of(fields)) == (node.ino, node.birth, node.dev)
+        return (fields[6], birth_of(fields), fields[19]) == (node.ino, node.birth, node.dev)
 
     def _open(self, node: Node, flags: int, directory: Descriptor | None = None) -> tuple[Descriptor, tuple[int, ...]]:
         """Open a node by its name in its directory, and be sure that it is the same object as before."""
@@ -289,7 +321,7 @@ class Tree:
                 return None
             raise
         fields = host.statx_fd(fd)
-        if fields[6] == node.ino and birth_of(fields) == node.birth and device_of(fields) == node.dev:
+        if fields[6] == node.ino and birth_of(fields) == node.birth and fields[19] == node.dev:
             return fd, fields
         return None
 
@@ -330,7 +362,7 @@ class Tree:
     def child(node: Node, name: bytes, fields: tuple[int, ...]) -> Node:
         """The live node of an entry, whose statx result is ``fields``; a new one if none stands for this object."""
         live = node.child(name)
-        ino, dev, birth = fields[6], device_of(fields), birth_of(fields)
+        ino, dev, birth = fields[6], fields[19], birth_of(fields)
         if live is not None and live.same(ino, dev, birth):
             return live
         return node.adopt(name, Node(node, name, fields[5] & 0o170000, ino, dev, birth))
@@ -351,7 +383,7 @@ class Tree:
         source, target = self.directory(old), self.directory(new)
         with self._moving:
             moved = old.child(oldname)
-            victim, pinned = self._pin(new, target, newname)
+            victim, grip, pinned = self._pin(new, target, newname)
             try:
                 os.rename(oldname, newname, src_dir_fd=source, dst_dir_fd=target)
             except OSError:
@@ -364,14 +396,14 @@ class Tree:
                     victim.fd = None
                 return
             if victim is not None:
-                self._lose(victim)
+                self._lose(victim, grip)
             if moved is not None:
                 self._place(moved, new, newname)
 
     def unlink(self, node: Node, name: bytes, directory: bool) -> None:
         """Remove an entry; if clients refer to the object, it is kept within reach first."""
         fd = self.directory(node)
-        victim, pinned = self._pin(node, fd, name)
+        victim, grip, pinned = self._pin(node, fd, name)
         try:
             if directory:
                 os.rmdir(name, dir_fd=fd)
@@ -382,26 +414,31 @@ class Tree:
                 victim.fd = None
             raise
         if victim is not None:
-            self._lose(victim)
+            self._lose(victim, grip)
 
-    def _pin(self, parent: Node, directory: Descriptor, name: bytes) -> tuple[Node | None, bool]:
+    def _pin(self, parent: Node, directory: Descriptor, name: bytes) -> tuple[Node | None, Descriptor | None, bool]:
         """Before a name goes: the live node that bears it, made to hold a descriptor (as long as pins last).
 
-        Returns also whether it was given one for that: if the name stays after all, it has to be taken back.
+        Returns also that descriptor, and whether the node was given it for this: if the name stays after all, it has to
+        be taken back.
         """
         live = parent.child(name)
-        if live is not None and live.fd is None and len(self._pinned) < self._pins:
+        if live is None:
+            return None, None, False
+        grip = live.fd
+        if grip is None and len(self._pinned) < self._pins:
             found = self._try(live, directory, name, _OBJECT)
             if found is not None:
-                live.fd = found[0]
-                return live, True
-        return live, False
+                grip = live.fd = found[0]
+                return live, grip, True
+        return live, grip, False
 
-    def _lose(self, node: Node) -> None:
-        """The node's name is gone: it keeps its descriptor, outside of the cache, as long as pins last."""
+    def _lose(self, node: Node, grip: Descriptor | None) -> None:
+        """The node's name is gone: it keeps its descriptor, outside of the caches, as long as pins last."""
         node.lost = True
-        if node.fd is not None:
+        if grip is not None:
             if len(self._pinned) < self._pins:
+                node.fd = grip  # also if it just lost it to others
                 self._pinned[id(node)] = node
             else:
                 node.fd = None
