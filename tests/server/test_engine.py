@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import gc
 import logging
 import random
+import socket
 import statistics
 import sys
 import termios
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,11 @@ import pytest
 
 from ninepfs.client import Client, Connection, ServerClosedError
 from ninepfs.drivers import LocalDriver
-from ninepfs.server import Limits, crew, engine
+from ninepfs.server import Export, Limits, Server, crew, engine
 from ninepfs.testing import BlockingDriver, Census, FailingDriver, Served, WatchedDriver, serve_pair
 from ninepfs.testing.load import Lane, directory_lane, lock_lane, plant, read_lane, run_lanes, write_lane
 from ninepfs.testing.process import wait_until
+from ninepfs.transports.stream import StreamChannel
 from ninepfs.wire import Dialect, Message, pack
 from ninepfs.wire.constants import NONUNAME, LFlag, LockFlag, LockStatus, LockType
 from ninepfs.wire.messages import (
@@ -574,6 +578,22 @@ def test_a_stopped_server_leaves_no_thread_and_no_descriptor(share: Path, restor
         served.connect()
     del served
     census.wait_restored()
+
+
+def test_an_idle_server_keeps_nothing_of_its_last_client(share: Path) -> None:
+    server = Server(Export(LocalDriver(share)))
+    ours, theirs = socket.socketpair()
+    channel = StreamChannel(theirs, "the last client")
+    server.connect(channel)
+    gone = weakref.ref(channel)
+    del channel
+    with Client.over(ours) as client:
+        client.root.listdir()
+    wait_until(lambda: not server.engine.connections, "the session ends")
+    wait_until(lambda: not server.engine._awake, "the watchdog sleeps")
+    gc.collect()
+    assert gone() is None
+    assert server.stop()
 
 
 def test_a_client_that_breaks_off_in_the_middle_of_a_message_harms_nobody(setting: Setting) -> None:
