@@ -80,8 +80,8 @@ class Conversation:
         self.open: list[Asked] = []
         """What has no reply yet."""
         self._blurred: set[int] = set()
-        """Tags that were used again before their reply had come, while a request was slow: then replies overtake each
-        other, and nobody can tell which belongs to which."""
+        """Tags that were used again before their reply had come, which no client may do. If one of the requests is slow
+        or waits, replies overtake each other, and nobody can tell which belongs to which."""
         self.asked = self.replies = self.errors = 0
 
     def ask(self, frame: bytes) -> Asked:
@@ -93,6 +93,8 @@ class Conversation:
             request = None
         asked = Asked(self.asked, tag_of(frame), frame, request)
         self.asked += 1
+        if any(other.tag == asked.tag for other in self.open):
+            self._blurred.add(asked.tag)
         self.open.append(asked)
         proposal = proposed(frame)
         if proposal:
@@ -115,8 +117,7 @@ class Conversation:
         if not candidates:
             raise Finding(f"a reply to nothing: {reply[:64].hex()}")
         asked = candidates[0]
-        if len(candidates) > 1 and self._slow():
-            self._blurred.add(tag)
+        if tag in self._blurred:
             asked = next((other for other in candidates if number_of(other.frame) + 1 == number), asked)
         if len(reply) > max(self.msizes()):
             raise Finding(f"{len(reply)} bytes are the reply to {asked}")
@@ -153,6 +154,7 @@ class Conversation:
         self.open = [asked for asked in self.open if not chosen(asked)]
 
     def _may_be_lost(self, asked: Asked) -> bool:
+        """Whether a request may be without a reply when its session is over, since it does not end at once."""
         return self._slow() or _may_wait(asked) or isinstance(asked.request, Tflush)
 
     def _began(self, asked: Asked, reply: bytes) -> None:

@@ -10,19 +10,33 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ninepfs.testing.grammar import Grammar
-from ninepfs.wire import CODECS, MESSAGES, Dialect, Message, MessageType, ProtocolError, Stat, codec_of, pack, unpack
+from ninepfs.wire import (
+    CODECS,
+    MESSAGES,
+    NUMBERS,
+    Dialect,
+    Message,
+    MessageType,
+    ProtocolError,
+    Stat,
+    codec_of,
+    pack,
+    unpack,
+)
 from ninepfs.wire.codec import Field, fields_of
 from ninepfs.wire.constants import DM, HEADER_SIZE, MIN_MSIZE, NOTAG, LFlag
-from ninepfs.wire.messages import Tversion
+from ninepfs.wire.messages import Tflush, Tversion
 
 from .arena import NAMES
-from .frames import dialect_of, proposed, sized, split
+from .frames import dialect_of, number_of, proposed, sized, split, tag_of
 from .session import MSIZE
 
 Raw: TypeAlias = Callable[[bytes, int], bytes]
 """Changes bytes that mean nothing to it; the result has at most so many."""
 
 _BITS = {"B": 8, "H": 16, "I": 32, "Q": 64}
+
+_TFLUSH = NUMBERS[Tflush]
 
 _LIKELY: dict[str, Sequence[int]] = {
     "afid": [0xFFFFFFFF],
@@ -132,6 +146,8 @@ class StreamMutator:
         for _ in range(rng.choice([1, 1, 2, 4])):
             change = rng.choices([*_CHANGES], [*_CHANGES.values()])[0]
             frames, rest = change(self, frames, rest, grammar)
+        if rng.random() < 0.9:
+            frames = _with_tags_of_their_own(frames)
         return _joined(frames, rest, room)
 
     def cross(self, one: bytes, other: bytes, room: int, seed: int) -> bytes:
@@ -140,6 +156,8 @@ class StreamMutator:
         frames, _ = split(one, MSIZE)
         others, rest = split(other, MSIZE)
         result = frames[: rng.randrange(len(frames) + 1)] + others[rng.randrange(len(others) + 1) :]
+        if rng.random() < 0.9:
+            result = _with_tags_of_their_own(result)
         return _joined(result, rest if rng.random() < 0.2 else b"", room)
 
     # --- one change each
@@ -263,6 +281,22 @@ def _at_one(frames: list[bytes], grammar: Requests, change: Callable[[bytes], by
         return frames
     at = grammar.rng.randrange(len(frames))
     return [*frames[:at], change(frames[at]), *frames[at + 1 :]]
+
+
+def _with_tags_of_their_own(frames: list[bytes]) -> list[bytes]:
+    """The same without a tag that is used twice, but NOTAG. Flushes go on flushing what they did."""
+    used = {tag_of(frame) for frame in frames}
+    free = (tag for tag in range(NOTAG) if tag not in used)
+    seen: dict[int, int] = {}
+    result = []
+    for frame in frames:
+        tag = tag_of(frame)
+        if number_of(frame) == _TFLUSH and len(frame) == HEADER_SIZE + 2:
+            oldtag = int.from_bytes(frame[-2:], "little")
+            frame = frame[:-2] + seen.get(oldtag, oldtag).to_bytes(2, "little")
+        seen[tag] = next(free) if tag in seen and tag != NOTAG else tag
+        result.append(frame[:5] + seen[tag].to_bytes(2, "little") + frame[7:])
+    return result
 
 
 def _joined(frames: list[bytes], rest: bytes, room: int) -> bytes:

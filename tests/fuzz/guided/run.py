@@ -80,6 +80,7 @@ def fuzz(target: str, seconds: int, work: Path, *, seed: int = 0) -> Report:
         f"-seed={seed}",
         f"-artifact_prefix={findings}/",
         f"-timeout={HANG}",
+        f"-report_slow_units={HANG}",
         f"-rss_limit_mb={MEMORY}",
         "-len_control=0",
         "-print_final_stats=1",

@@ -30,7 +30,7 @@ from ninepfs.drivers import LocalDriver
 from ninepfs.server import Export, Limits, Server
 from ninepfs.testing.process import open_descriptors
 from ninepfs.transports.stream import StreamChannel
-from ninepfs.wire import pack
+from ninepfs.wire import ProtocolError, pack
 from ninepfs.wire.constants import HEADER_SIZE, NONUNAME, NOTAG
 from ninepfs.wire.messages import Tflush
 
@@ -45,7 +45,7 @@ MSIZE = 1 << 16
 LARGEST = 1 << 16
 """Bytes of an input that are used. A socket takes them at once, whether the server reads or not."""
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that the server may take for anything. A bound for what has no end, not a measurement."""
 
 LIMITS = Limits(
@@ -169,8 +169,12 @@ class Session:
 
     def _look_after_bystander(self) -> None:
         self._quiet.seek(100)
-        if self._quiet.read(20) != FILE[100:120]:
-            raise Finding("another session got a wrong answer")
+        try:
+            answer = self._quiet.read(20)
+        except (OSError, ProtocolError) as failure:
+            raise Finding(f"another session got a wrong answer: {failure!r}") from failure
+        if answer != FILE[100:120]:
+            raise Finding(f"another session got a wrong answer: {answer!r}")
 
     def _settle(self) -> None:
         """Wait until the server is done with the session."""
