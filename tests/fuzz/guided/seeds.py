@@ -48,6 +48,13 @@ def decoder() -> dict[str, bytes]:
         stats = [Stat(name=name, uid=b"root", gid=b"root", extension=b"file") for name in NAMES[:3]]
         content = b"".join(pack_stat(stat, dialect) for stat in stats)
         seeds[f"{dialect.name}-stats"] = sized(bytes(HEADER_SIZE) + content)
+        # The largest that a message can count, and one that is too large.
+        smallest = len(pack_stat(Stat(), dialect))
+        largest = pack_stat(Stat(name=b"n" * 40000, uid=b"u" * (0xFFFF - 40000 - smallest)), dialect)
+        name = largest.index(b"nn") - 2
+        larger = b"\xfe\xff" + largest[2:name] + (40001).to_bytes(2, "little") + b"n" + largest[name + 2 :]
+        for name, stat in (("largest-stat", largest), ("larger-stat", larger)):
+            seeds[f"{dialect.name}-{name}"] = sized(bytes(4) + b"\x7d\1\0\xff\xff" + stat)
     entries = [Dirent(Qid(0, 1, number), number, 8, name) for number, name in enumerate(NAMES[:3])]
     seeds["L-dirents"] = sized(bytes(HEADER_SIZE) + b"".join(pack_dirent(entry) for entry in entries))
     return _different(seeds)

@@ -45,7 +45,7 @@ class Kind(NamedTuple):
 
 
 TARGETS: dict[str, Kind] = {
-    "decoder": Kind(lambda _: Decoder(), MessageMutator, seeds.decoder, 2048, 2048),
+    "decoder": Kind(lambda _: Decoder(), MessageMutator, seeds.decoder, 1 << 17, 1 << 17),
     "session": Kind(Session, StreamMutator, seeds.session, 4096, MSIZE),
 }
 
