@@ -233,6 +233,7 @@ class Engine:
                     pack, reply = request.session.error(OSError(errno.EIO, "defect"))
                     space.put(pack, tag, reply)
                 if number == _TVERSION:
+                    desk.send()  # before a slow request of the new session can be answered
                     session = request.session
                     table, inflight = session.table, session.inflight
             desk.requests = ()
