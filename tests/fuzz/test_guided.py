@@ -32,7 +32,9 @@ from .guided.targets import TARGETS, kept
 
 PROJECT = Path(__file__).parents[2]
 
-engine = pytest.mark.skipif(not available(), reason="atheris is not installed; there are wheels of it for CPython on x86_64 Linux")
+engine = pytest.mark.skipif(
+    not available(), reason="atheris is not installed; there are wheels of it for CPython on x86_64 Linux"
+)
 
 
 @pytest.fixture

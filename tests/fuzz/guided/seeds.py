@@ -51,8 +51,8 @@ def decoder() -> dict[str, bytes]:
         # The largest that a message can count, and one that is too large.
         smallest = len(pack_stat(Stat(), dialect))
         largest = pack_stat(Stat(name=b"n" * 40000, uid=b"u" * (0xFFFF - 40000 - smallest)), dialect)
-        name = largest.index(b"nn") - 2
-        larger = b"\xfe\xff" + largest[2:name] + (40001).to_bytes(2, "little") + b"n" + largest[name + 2 :]
+        at = largest.index(b"nn") - 2
+        larger = b"\xfe\xff" + largest[2:at] + (40001).to_bytes(2, "little") + b"n" + largest[at + 2 :]
         for name, stat in (("largest-stat", largest), ("larger-stat", larger)):
             seeds[f"{dialect.name}-{name}"] = sized(bytes(4) + b"\x7d\1\0\xff\xff" + stat)
     entries = [Dirent(Qid(0, 1, number), number, 8, name) for number, name in enumerate(NAMES[:3])]
