@@ -53,6 +53,8 @@ class Asked(NamedTuple):
     frame: bytes
     request: Message | None
     """None if it cannot be unpacked, or is none of the session's dialect."""
+    proposal: tuple[int, bytes] | None
+    """msize and version, of a Tversion."""
 
     def __str__(self) -> str:
         if self.request is not None:
@@ -77,6 +79,8 @@ class Conversation:
         """What it will speak when it gets to the next request."""
         self.msize = FIRST_MSIZE
         """What is agreed on, as far as the server has answered."""
+        self._proposals: dict[int, int] = {}
+        """The msizes of each Tversion that has no reply yet."""
         self.open: list[Asked] = []
         """What has no reply yet."""
         self._blurred: set[int] = set()
@@ -91,20 +95,20 @@ class Conversation:
             _, request = unpack(frame, self._next_dialect)
         except ProtocolError:
             request = None
-        asked = Asked(self.asked, tag_of(frame), frame, request)
+        proposal = proposed(frame)
+        asked = Asked(self.asked, tag_of(frame), frame, request, proposal)
         self.asked += 1
         if any(other.tag == asked.tag for other in self.open):
             self._blurred.add(asked.tag)
         self.open.append(asked)
-        proposal = proposed(frame)
         if proposal:
+            self._proposals[asked.serial] = proposal[0]
             self._next_dialect = self._dialect_of(proposal[1]) or Dialect.BASE
         return asked
 
     def msizes(self) -> set[int]:
         """What may be agreed on: more than one while a Tversion is not answered."""
-        proposals = [proposed(asked.frame) for asked in self.open]
-        return {self.msize, *(min(found[0], MAX_MSIZE) for found in proposals if found and found[0] >= MIN_MSIZE)}
+        return {self.msize, *(min(msize, MAX_MSIZE) for msize in self._proposals.values() if msize >= MIN_MSIZE)}
 
     def answer(self, reply: bytes) -> Asked:
         """Take a reply; returns what it belongs to.
@@ -122,6 +126,7 @@ class Conversation:
         if len(reply) > max(self.msizes()):
             raise Finding(f"{len(reply)} bytes are the reply to {asked}")
         self.open.remove(asked)
+        self._proposals.pop(asked.serial, None)
         self.replies += 1
         if number_of(asked.frame) == TVERSION:
             self._began(asked, reply)
@@ -159,7 +164,7 @@ class Conversation:
 
     def _began(self, asked: Asked, reply: bytes) -> None:
         """Tversion was answered: the session before it is over."""
-        proposal = proposed(asked.frame)
+        proposal = asked.proposal
         if proposal is None:  # it was not understood, and nothing has changed
             if not isinstance(self._message(asked, reply), Rlerror | Rerror):
                 raise Finding(f"{reply.hex()} is the reply to {asked}")
