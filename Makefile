@@ -1,13 +1,16 @@
 # make venv    the virtual environment .venv with 9pfs in it
 # make serve   share a directory (DIR=…, default: a new one below /tmp) and print how to mount it
 # make test    everything this machine can run, and a plain word about what it could not
+# make fuzz    let the engine look for faults: TARGET=session or decoder, for SECONDS=60 (docs/fuzzing.md)
 # make check   lint, format, types and the quick tests: what to run while working
 
 PYTHON ?= python3
 DIR ?=
 ARGS ?=
+TARGET ?= session
+SECONDS ?= 60
 
-.PHONY: venv serve test check bench
+.PHONY: venv serve test check bench fuzz
 
 venv: .venv/installed
 
@@ -15,6 +18,8 @@ venv: .venv/installed
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ninepfs needs Python 3.11 or newer")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --only-binary atheris --editable '.[fuzz]' || \
+		echo "atheris cannot be installed here: the tests that need it will be skipped"
 	touch $@
 
 serve: venv
@@ -32,3 +37,6 @@ check: venv
 
 bench: venv
 	.venv/bin/python -m benchmarks $(ARGS)
+
+fuzz: venv
+	.venv/bin/python -m tests.fuzz.guided $(TARGET) --seconds $(SECONDS) $(ARGS)

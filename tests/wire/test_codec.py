@@ -269,6 +269,25 @@ def test_too_many_names() -> None:
         unpack(HEADER.pack(7 + len(body), 110, 1) + body)
 
 
+@pytest.mark.parametrize("dialect", [Dialect.BASE, Dialect.U])
+def test_a_stat_larger_than_its_count_can_say_is_neither_packed_nor_unpacked(dialect: Dialect) -> None:
+    # Rstat and Twstat count the stat with its own size field of two bytes, in two bytes.
+    smallest = len(pack_stat(Stat(), dialect)) - 2
+    largest = Stat(name=b"n" * 40000, uid=b"u" * (0xFFFD - smallest - 40000))
+    data = pack(m.Rstat(largest), 1, dialect)
+    assert unpack(data, dialect) == (1, m.Rstat(largest))
+    assert unpack_stats(data[9:], dialect) == [largest]
+    with pytest.raises(ProtocolError, match="does not fit"):
+        pack(m.Rstat(largest._replace(gid=b"g")), 1, dialect)
+    for longer in (1, 2):
+        stat = (0xFFFD + longer).to_bytes(2, "little") + data[11:] + bytes(longer)
+        larger = HEADER.pack(9 + len(stat), 125, 1) + b"\xff\xff" + stat
+        with pytest.raises(ProtocolError, match="does not fit"):
+            unpack(larger, dialect)
+        with pytest.raises(ProtocolError, match="does not fit"):
+            unpack_stats(stat, dialect)
+
+
 def test_a_nul_in_a_string() -> None:
     for message in (m.Tversion(1, b"9P\0"), m.Twalk(1, 2, [b"a", b"\0"])):
         with pytest.raises(ProtocolError, match="NUL"):

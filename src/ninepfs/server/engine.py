@@ -237,6 +237,7 @@ class Engine:
                     pack, reply = request.session.error(OSError(errno.EIO, "defect"))
                     space.put(pack, tag, reply)
                 if number == _TVERSION:
+                    desk.send()  # before a slow request of the new session can be answered
                     session = request.session
                     table, inflight = session.table, session.inflight
             desk.requests = ()
@@ -291,25 +292,35 @@ class Engine:
                 idle = 0
             time.sleep(TICK)
             idle += 1
-            active = 0
             for _ in range(len(self._unstarted)):
                 job, arguments = self._unstarted.popleft()
                 self.start(job, *arguments)
-            for connection in tuple(self.connections):
-                desk = connection.desk
-                running = desk.running
-                if desk.base != connection.base:
-                    connection.base = desk.base
-                    active += 1
-                desk.patience = patience
-                if running:
-                    idle = 0
-                    if running == connection.seen:
-                        self._relieve(connection, desk, running)
-                        running = 0
-                connection.seen = running
+            active, busy = self._look(patience)
+            if busy:
+                idle = 0
             # Leaders that poll would only take the interpreter from each other.
             patience = _PATIENCE if active == 1 else 0
+
+    def _look(self, patience: int) -> tuple[int, bool]:
+        """Look at all leaders once. Returns how many had something to do since, and whether any is in a request now.
+
+        A function of its own: when the watchdog sleeps it has nothing left that keeps the last client's desk alive.
+        """
+        active, busy = 0, False
+        for connection in tuple(self.connections):
+            desk = connection.desk
+            running = desk.running
+            if desk.base != connection.base:
+                connection.base = desk.base
+                active += 1
+            desk.patience = patience
+            if running:
+                busy = True
+                if running == connection.seen:
+                    self._relieve(connection, desk, running)
+                    running = 0
+            connection.seen = running
+        return active, busy
 
     def _relieve(self, connection: Connection, desk: Desk, running: int) -> None:
         """Relieve a leader of everything but the request that it is at."""

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ninepfs.wire import CODECS, HEADER, Dialect, Message, MessageType, Stat, codec_of, pack
+from ninepfs.wire import CODECS, HEADER, Dialect, Message, MessageType, Qid, Stat, codec_of, pack
 from ninepfs.wire.codec import Field, fields_of
 from ninepfs.wire.constants import HEADER_SIZE, NOFID
 from ninepfs.wire.messages import MESSAGES, Tversion
@@ -63,7 +63,8 @@ class Grammar:
             "string": self.name,
             "names": lambda: [self.name() for _ in range(rng.choice([0, 1, 1, 2, 3, 16]))],
             "data": lambda: rng.randbytes(rng.choice([0, 1, 10, 500, 5000])),
-            "qid": lambda: (rng.randrange(256), rng.getrandbits(32), rng.getrandbits(64)),
+            "qid": self.qid,
+            "qids": lambda: [self.qid() for _ in range(rng.choice([0, 1, 2, 16]))],
             "stat": lambda: Stat(*(self.value(part) for part in fields_of(Stat))),
         }
         if field.kind in makers:
@@ -95,6 +96,10 @@ class Grammar:
                 [b"", b".", b"..", b"/", b"a/b", b"../..", b"x" * 255, b"x" * 256, b"\xff\xfe", b"user.x"]
             )
         return bytes(rng.randrange(1, 256) for _ in range(rng.choice([1, 20, 300])))
+
+    def qid(self) -> Qid:
+        """A qid of any object."""
+        return Qid(self.rng.randrange(256), self.rng.getrandbits(32), self.rng.getrandbits(64))
 
     def tag(self) -> int:
         """A tag from a small range."""

@@ -23,6 +23,9 @@ HEADER = struct.Struct("<IBH")
 
 _QID = struct.Struct("<BIQ")
 
+_STAT_MAX = 0xFFFF - 2
+"""Bytes of a stat behind its size: a message counts both together in two bytes."""
+
 UnpackBody: TypeAlias = Callable[[memoryview, int, int], tuple[Any, ...]]
 """``(buffer, start of the body, end of the message) -> fields``, in the order of the declaration."""
 
@@ -313,14 +316,17 @@ def _stat_functions(dialect: Dialect) -> tuple[Any, Any, Any, Any]:
     def unpack(b: memoryview, o: int, end: int) -> tuple[Stat, int]:
         if end - o < 2:
             raise _short("a stat")
-        stop = o + 2 + (b[o] | b[o + 1] << 8)
+        size = b[o] | b[o + 1] << 8
+        stop = o + 2 + size
         if stop > end:
             raise _short("a stat")
+        if size > _STAT_MAX:
+            raise ProtocolError("a stat does not fit into a message")
         return Stat._make(unpack_fields(b, o + 2, stop)), stop
 
     def pack(b: Any, o: int, stat: Stat) -> int:
         stop: int = pack_fields(b, o + 2, stat)
-        if stop - o - 2 > 0xFFFF - 2:
+        if stop - o - 2 > _STAT_MAX:
             raise ProtocolError("a stat does not fit into a message")
         b[o : o + 2] = (stop - o - 2).to_bytes(2, "little")
         return stop

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import logging
+import socket
 import sys
 import termios
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ninepfs.client import ServerClosedError
+from ninepfs.client import Client, ServerClosedError
 from ninepfs.drivers import LocalDriver
+from ninepfs.server import Export, Server
 from ninepfs.testing import BlockingDriver, Census, WatchedDriver, serve_pair
 from ninepfs.testing.load import plant
 from ninepfs.testing.process import wait_until
+from ninepfs.transports.stream import StreamChannel
 from ninepfs.wire import Dialect, pack
 from ninepfs.wire.constants import LockFlag, LockType
 from ninepfs.wire.messages import (
@@ -176,3 +181,19 @@ def test_stopping_gives_up_on_a_driver_that_hangs(setting: Setting) -> None:
     assert not setting.served.server.stop(0.1)
     setting.driver.release()
     assert setting.served.server.stop(20)
+
+
+def test_an_idle_server_keeps_nothing_of_its_last_client(share: Path) -> None:
+    server = Server(Export(LocalDriver(share)))
+    ours, theirs = socket.socketpair()
+    channel = StreamChannel(theirs, "the last client")
+    server.connect(channel)
+    gone = weakref.ref(channel)
+    del channel
+    with Client.over(ours) as client:
+        client.root.listdir()
+    wait_until(lambda: not server.engine.connections, "the session ends")
+    wait_until(lambda: not server.engine._awake, "the watchdog sleeps")
+    gc.collect()
+    assert gone() is None
+    assert server.stop()

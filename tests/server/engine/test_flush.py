@@ -6,6 +6,7 @@ import errno
 import random
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ninepfs.wire.messages import (
     Rlerror,
     Rread,
     Rversion,
+    Tattach,
     Tclunk,
     Tflush,
     Tlock,
@@ -209,7 +211,7 @@ def test_a_pipelined_session_with_larger_messages_keeps_the_framing(setting: Set
     for name in names:
         (big / name).touch()
     (share / "data").write_bytes(bytes(random.Random(1).randbytes(1 << 20)))
-    from ninepfs.wire.messages import Rreaddir, Tattach, Treaddir
+    from ninepfs.wire.messages import Rreaddir, Treaddir
 
     messages: list[Message] = [
         Tversion(1 << 20, b"9P2000.L"),
@@ -231,3 +233,23 @@ def test_a_pipelined_session_with_larger_messages_keeps_the_framing(setting: Set
     assert isinstance(data, Rread)
     assert len(data.data) > 0
     assert bytes(data.data) == (share / "data").read_bytes()[5 : 5 + len(data.data)]
+
+
+def test_no_reply_of_a_new_session_overtakes_its_rversion(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A client that does not wait for Rversion; its fourth request is slow, and ends before another thread leads.
+    later: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(setting.engine, "start", lambda *job: later.append(job))
+    setting.driver.block("open")
+    connection = Connection(setting.served.socket(), msize=65536, dialect=Dialect.L)
+    messages = [Tversion(65536, b"9P2000.L"), Tattach(1), Twalk(1, 2, [b"file"]), Tlopen(2, 0)]
+    connection.send_raw(b"".join(pack(message, tag, Dialect.L) for tag, message in enumerate(messages)))
+    setting.driver.wait_entered()
+    wait_until(lambda: bool(later), "the leader is relieved")
+    setting.driver.release()
+    first = connection.receive(5)
+    monkeypatch.undo()
+    setting.engine.start(*later[0])
+    replies = [first, *(connection.receive(5) for _ in messages[1:])]
+    assert first == (0, Rversion(65536, b"9P2000.L"))
+    assert sorted(tag for tag, _ in replies) == [0, 1, 2, 3]
+    connection.close()
