@@ -106,16 +106,6 @@ def fuzz(target: str, seconds: int, work: Path, *, seed: int = 0) -> Report:
     )
 
 
-def merge(target: str, work: Path) -> tuple[int, int]:
-    """Add to the inputs that are kept in the project what those of earlier runs reach beyond them. Returns how many
-    there were and are."""
-    kept = CORPUS / target
-    before = len(list(kept.iterdir()))
-    options = ["-merge=1", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}"]
-    _engine(target, [*options, str(kept), str(work / target / "new")], work / target / "merge.log", 3600)
-    return before, len(list(kept.iterdir()))
-
-
 def _engine(target: str, options: list[str], log: Path, timeout: float) -> str:
     """Run the engine's process, and return what it said."""
     place = str(_SHARED_MEMORY) if os.access(_SHARED_MEMORY, os.W_OK) else None
