@@ -100,7 +100,7 @@ class Requests(Grammar):
             changes = rng.sample([part for part in fields_of(Stat) if part.kind != "qid"], rng.choice([0, 1, 1, 2, 4]))
             return Stat()._replace(**{part.name: self.value(part) for part in changes})
         known: Sequence[Any] | None = (_TEXTS if field.kind == "string" else _LIKELY).get(field.name)
-        if known and field.kind in "BHIQstring" and rng.random() < 0.7:
+        if known and (field.kind in _BITS or field.kind == "string") and rng.random() < 0.7:
             value = rng.choice(known)
             return value if isinstance(value, bytes) else value & 0xFF if field.kind == "B" else value
         return super().value(field)
