@@ -45,7 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not available():
         print(_MISSING, file=sys.stderr)
         return 2
-    return _tell(fuzz(options.target, options.seconds, work, seed=options.seed))
+    try:
+        return _tell(fuzz(options.target, options.seconds, work, seed=options.seed))
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was found so far is in {work / options.target}", file=sys.stderr)
+        return 130
 
 
 def _tell(report: Report) -> int:
