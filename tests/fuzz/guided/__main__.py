@@ -16,7 +16,8 @@ from pathlib import Path
 
 from . import Finding
 from .frames import explain
-from .run import PROJECT, Report, available, fuzz, merge
+from .keep import keep
+from .run import PROJECT, Report, available, fuzz
 from .targets import TARGETS
 
 WORK = PROJECT / "build" / "fuzz"
@@ -36,15 +37,19 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.inputs:
         return _replay(options.target, options.inputs)
+    work = options.work.absolute()
+    if options.keep:
+        before, now = keep(options.target, work)
+        print(f"{options.target}: {now} inputs are kept, {now - before} of them new")
+        return 0
     if not available():
         print(_MISSING, file=sys.stderr)
         return 2
-    work = options.work.absolute()
-    if options.keep:
-        before, now = merge(options.target, work)
-        print(f"{options.target}: {now} inputs are kept, {now - before} of them new")
-        return 0
-    return _tell(fuzz(options.target, options.seconds, work, seed=options.seed))
+    try:
+        return _tell(fuzz(options.target, options.seconds, work, seed=options.seed))
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; what was found so far is in {work / options.target}", file=sys.stderr)
+        return 130
 
 
 def _tell(report: Report) -> int:

@@ -20,6 +20,7 @@ from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, MIN_MSIZE, GetattrMas
 from ninepfs.wire.errors import ERRNOS
 from ninepfs.wire.messages import (
     Rerror,
+    Rflush,
     Rgetattr,
     Rlerror,
     Rlock,
@@ -138,7 +139,7 @@ class Conversation:
             raise Finding(f"{describe(message)} is the reply to what cannot be unpacked, {asked}")
         if asked.request is not None and not _fits(asked.request, message, self.dialect):
             raise Finding(f"{describe(message)} is the reply to {asked}")
-        if isinstance(asked.request, Tflush):
+        if isinstance(asked.request, Tflush) and isinstance(message, Rflush):  # without a session it is an error
             oldtag = asked.request.oldtag
             self._let_go(lambda other: other.tag == oldtag and other.serial < asked.serial, _may_wait)
         return asked

@@ -62,7 +62,7 @@ _LIKELY: dict[str, Sequence[int]] = {
 _TEXTS: dict[str, Sequence[bytes]] = {
     "aname": [b"", b"ro"],
     "client_id": [b"one", b"two"],
-    "extension": [b"", b"file", b"1", b"3\n", b"c 1 3", b"b 7 0", b"../secret"],
+    "extension": [b"", b"file", b"1", b"3\n", b"11", b"4294967295", b"c 1 3", b"b 7 0", b"c 4294967296 9999999999"],
     "gid": [b"root", b"daemon"],
     "uid": [b"root", b"daemon"],
     "uname": [b"", b"root"],
@@ -71,16 +71,36 @@ _TEXTS: dict[str, Sequence[bytes]] = {
 """The same for texts."""
 
 
+_AMOUNTS = ("attr_size", "count", "length", "offset", "size")
+
+_SOME = 300
+"""Bytes of a few entries of a directory, about: amounts below it meet what just fits."""
+
+
 class Requests(Grammar):
-    """Messages whose fields are mostly such that a server takes them."""
+    """Messages whose fields are mostly such that a server takes them.
+
+    Args:
+        sent: tags that a Tflush may mean.
+    """
+
+    def __init__(
+        self, rng: random.Random, names: Sequence[bytes], dialect: Dialect = Dialect.L, sent: Sequence[int] = ()
+    ) -> None:
+        super().__init__(rng, names, dialect)
+        self.sent = sent
 
     def value(self, field: Field) -> Any:
         rng = self.rng
+        if field.name == "oldtag" and self.sent and rng.random() < 0.8:
+            return rng.choice(self.sent)
+        if field.name in _AMOUNTS and rng.random() < 0.3:
+            return rng.randrange(_SOME)
         if field.kind == "stat":
             changes = rng.sample([part for part in fields_of(Stat) if part.kind != "qid"], rng.choice([0, 1, 1, 2, 4]))
             return Stat()._replace(**{part.name: self.value(part) for part in changes})
         known: Sequence[Any] | None = (_TEXTS if field.kind == "string" else _LIKELY).get(field.name)
-        if known and field.kind in "BHIQstring" and rng.random() < 0.7:
+        if known and (field.kind in _BITS or field.kind == "string") and rng.random() < 0.7:
             value = rng.choice(known)
             return value if isinstance(value, bytes) else value & 0xFF if field.kind == "B" else value
         return super().value(field)
@@ -142,7 +162,7 @@ class StreamMutator:
         if rng.random() < 0.03:
             return self._raw(data, room)
         frames, rest = split(data, MSIZE)
-        grammar = Requests(rng, NAMES, dialect_of(frames))
+        grammar = Requests(rng, NAMES, dialect_of(frames), [tag_of(frame) for frame in frames])
         # A session takes much longer than a message in it: it pays to change several.
         for _ in range(rng.choice([1, 2, 4, 8, 16])):
             change = rng.choices([*_CHANGES], [*_CHANGES.values()])[0]

@@ -89,12 +89,12 @@ def fuzz(target: str, seconds: int, work: Path, *, seed: int = 0) -> Report:
     log = work / target / "log"
     start, cpu = time.monotonic(), _cpu()
     text = _engine(target, [*options, str(new), str(CORPUS / target), str(seeds)], log, seconds + 2 * HANG)
-    status = re.findall(r"^#\d+\s.*\bcov: (\d+) ft: (\d+)", text, re.MULTILINE)
+    status = re.findall(r"^#(\d+)\s.*\bcov: (\d+) ft: (\d+)", text, re.MULTILINE)
+    executions, edges, features = map(int, status[-1]) if status else (0, 0, 0)
     executed = re.search(r"^stat::number_of_executed_units:\s*(\d+)", text, re.MULTILINE)
-    edges, features = map(int, status[-1]) if status else (0, 0)
     return Report(
         target,
-        executions=int(executed[1]) if executed else 0,
+        executions=int(executed[1]) if executed else executions,
         seconds=time.monotonic() - start,
         cpu_seconds=_cpu() - cpu,
         edges=edges,
@@ -104,16 +104,6 @@ def fuzz(target: str, seconds: int, work: Path, *, seed: int = 0) -> Report:
         log=log,
         complete="\nDone " in text,
     )
-
-
-def merge(target: str, work: Path) -> tuple[int, int]:
-    """Add to the inputs that are kept in the project what those of earlier runs reach beyond them. Returns how many
-    there were and are."""
-    kept = CORPUS / target
-    before = len(list(kept.iterdir()))
-    options = ["-merge=1", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}"]
-    _engine(target, [*options, str(kept), str(work / target / "new")], work / target / "merge.log", 3600)
-    return before, len(list(kept.iterdir()))
 
 
 def _engine(target: str, options: list[str], log: Path, timeout: float) -> str:
