@@ -64,6 +64,17 @@ class Request:
             fail(errno.ENOENT)
         return fid
 
+    def file(self, number: int) -> Fid:
+        """The same, if it stands for a file and not for one of its extended attributes.
+
+        Raises:
+            OSError: ENOENT, there is none; EINVAL, it is an attribute.
+        """
+        fid = self.fid(number)
+        if fid.xattr is not None:
+            fail(errno.EINVAL)
+        return fid
+
     def fill(self, data: bytes) -> int:
         """Put the data of an Rread or Rreaddir into its place; returns how much that is."""
         done = 0
