@@ -297,6 +297,19 @@ def test_a_rename_over_another_name_of_the_same_file_changes_nothing(client: Cli
     assert not (tree / "file").exists()
 
 
+@pytest.mark.parametrize("walked", ["file", "twin"])
+def test_the_fid_of_one_name_keeps_it_when_that_is_renamed_to_the_other(
+    client: Client, root: int, tree: Path, walked: str
+) -> None:
+    os.link(tree / "file", tree / "twin")
+    fid = walk(client, walked)
+    for old, new in (("file", "twin"), ("twin", "file")):
+        client.renameat(root, old, root, new)
+    client.remove(fid)
+    assert not (tree / walked).exists()
+    assert {"file", "twin"} & {path.name for path in tree.iterdir()}
+
+
 def test_trename_moves_by_fid(client: Client, root: int, tree: Path) -> None:
     fid = walk(client, "file")
     client.rename(fid, walk(client, "c"), "moved")

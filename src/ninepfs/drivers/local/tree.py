@@ -358,10 +358,12 @@ class Tree:
                 if victim is not None and pinned:
                     victim.fd = None
                 raise
-            if moved is not None and victim is not None and victim.same(moved.ino, moved.dev, moved.birth):
-                # Two names of one object: rename(2) leaves both.
+            # Two names of one object: rename(2) leaves both. It may be that nobody has walked to one of them.
+            if victim is not None and self._bears(victim, target, newname):
                 if pinned:
                     victim.fd = None
+                return
+            if moved is not None and victim is None and self._bears(moved, source, oldname):
                 return
             if victim is not None:
                 self._lose(victim)
