@@ -104,6 +104,20 @@ def test_nothing_is_made_in_what_is_no_directory(client: Client) -> None:
                 make("new")
 
 
+def test_nothing_is_made_in_what_was_no_directory_before_it_was_removed(client: Client, root: int) -> None:
+    fid = walk(client, "file")
+    client.unlinkat(root, "file")
+    attempts: list[Callable[[], object]] = [
+        lambda: client.mkdir(fid, "x"),
+        lambda: client.symlink(fid, "x", "y" * 4096),
+        lambda: client.mknod(fid, "x", 0o644),
+        lambda: client.link(fid, fid, "x"),
+    ]
+    for attempt in attempts:
+        with fails(errno.ENOTDIR):
+            attempt()
+
+
 def test_names_of_any_bytes_are_made_and_removed(client: Client, root: int, tree: Path) -> None:
     for name in (b"\xff\xfe", b"\x01", b"new\nline", b" ", b"...", b"x" * 255, b"-rf"):
         client.mkdir(root, name)
