@@ -32,6 +32,7 @@ from ninepfs.wire.messages import (
     Rlopen,
     Rread,
     Rversion,
+    Rwrite,
     Tclunk,
     Tflush,
     Tgetattr,
@@ -41,6 +42,7 @@ from ninepfs.wire.messages import (
     Tremove,
     Tversion,
     Twalk,
+    Twrite,
 )
 
 from .conftest import Records
@@ -269,6 +271,32 @@ def test_an_interrupted_request_has_no_reply_but_the_rflush(setting: Setting) ->
     setting.sync()
     with pytest.raises(TimeoutError):
         setting.connection.receive(0.05)
+
+
+def test_a_flushed_write_that_has_written_something_says_so(share: Path, no_defects: Records) -> None:
+    # Without a reply the client would have to take it as if nothing had been written.
+    (share / "file").touch()
+    driver = FailingDriver(LocalDriver(share))
+    entered, flushed = threading.Event(), threading.Event()
+
+    def interrupted_after_two_bytes(handle: Any, buffers: Any, offset: int) -> int:
+        if not offset:
+            return driver.inner.write(handle, [buffers[0][:2]], offset)
+        entered.set()
+        flushed.wait()
+        raise InterruptedError(errno.EINTR, "interrupted")
+
+    driver.effects["write"] = interrupted_after_two_bytes
+    with serve_pair(driver) as served:
+        client = served.client
+        tag = client.connection.send(Twrite(open_file(client), 0, b"abcd"))
+        assert entered.wait(20)
+        flush = client.connection.send(Tflush(tag))
+        client.getattr(client.root.fid)  # it has seen the flush
+        flushed.set()
+        assert client.connection.receive() == (tag, Rwrite(2))
+        assert client.connection.receive() == (flush, Rflush())
+    assert (share / "file").read_bytes() == b"ab"
 
 
 def test_a_driver_that_is_interrupted_without_a_flush_is_asked_again(setting: Setting) -> None:

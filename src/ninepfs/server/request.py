@@ -84,13 +84,18 @@ class Request:
             done += len(part)
         return len(data)
 
+    @property
+    def given_up(self) -> bool:
+        """Nobody waits for the reply any more."""
+        return self.flushed or self.session.closed
+
     def retry(self) -> None:
         """A driver was interrupted: asking it again is right unless the client gave up.
 
         Raises:
             InterruptedError: it did.
         """
-        if self.flushed or self.session.closed:
+        if self.given_up:
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
     def park(self, cancel: Callable[[], None] | None = None, *, limited: bool = True) -> None:
