@@ -72,7 +72,7 @@ def test_devices_are_not_opened(client: Client, share: Path) -> None:
             client.lopen(walk(client, "null"))
 
 
-@pytest.mark.parametrize("flags", [LFlag.WRONLY, LFlag.RDWR])
+@pytest.mark.parametrize("flags", [LFlag.WRONLY, LFlag.RDWR, LFlag.TRUNC, LFlag.DIRECTORY | LFlag.TRUNC])
 def test_a_directory_is_not_opened_for_writing(client: Client, flags: int) -> None:
     with fails(errno.EISDIR):
         client.lopen(walk(client, "directory"), flags)
@@ -172,8 +172,9 @@ def test_create_of_what_exists_opens_it(client: Client, share: Path, content: by
 
 @pytest.mark.parametrize(("name", "code"), [("link", errno.ELOOP), ("fifo", errno.ENXIO), ("directory", errno.EISDIR)])
 def test_create_never_opens_what_is_no_file(client: Client, name: str, code: int) -> None:
-    with fails(code):
-        client.lcreate(walk(client), name, LFlag.WRONLY)
+    for flags in (LFlag.RDONLY, LFlag.WRONLY, LFlag.RDWR):
+        with fails(code):
+            client.lcreate(walk(client), name, flags)
 
 
 def test_create_in_what_is_no_directory_is_refused(client: Client) -> None:

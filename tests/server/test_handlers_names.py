@@ -104,6 +104,20 @@ def test_nothing_is_made_in_what_is_no_directory(client: Client) -> None:
                 make("new")
 
 
+def test_nothing_is_made_in_what_was_no_directory_before_it_was_removed(client: Client, root: int) -> None:
+    fid = walk(client, "file")
+    client.unlinkat(root, "file")
+    attempts: list[Callable[[], object]] = [
+        lambda: client.mkdir(fid, "x"),
+        lambda: client.symlink(fid, "x", "y" * 4096),
+        lambda: client.mknod(fid, "x", 0o644),
+        lambda: client.link(fid, fid, "x"),
+    ]
+    for attempt in attempts:
+        with fails(errno.ENOTDIR):
+            attempt()
+
+
 def test_names_of_any_bytes_are_made_and_removed(client: Client, root: int, tree: Path) -> None:
     for name in (b"\xff\xfe", b"\x01", b"new\nline", b" ", b"...", b"x" * 255, b"-rf"):
         client.mkdir(root, name)
@@ -295,6 +309,19 @@ def test_a_rename_over_another_name_of_the_same_file_changes_nothing(client: Cli
     assert not (tree / "twin").exists()
     client.remove(fid)
     assert not (tree / "file").exists()
+
+
+@pytest.mark.parametrize("walked", ["file", "twin"])
+def test_the_fid_of_one_name_keeps_it_when_that_is_renamed_to_the_other(
+    client: Client, root: int, tree: Path, walked: str
+) -> None:
+    os.link(tree / "file", tree / "twin")
+    fid = walk(client, walked)
+    for old, new in (("file", "twin"), ("twin", "file")):
+        client.renameat(root, old, root, new)
+    client.remove(fid)
+    assert not (tree / walked).exists()
+    assert {"file", "twin"} & {path.name for path in tree.iterdir()}
 
 
 def test_trename_moves_by_fid(client: Client, root: int, tree: Path) -> None:

@@ -132,6 +132,15 @@ def test_dot_is_here(client: Client, root: int) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", [".", ".."])
+def test_what_is_no_directory_has_no_dots(client: Client, root: int, name: str) -> None:
+    for file in ("file", "link", "out"):
+        with fails(errno.ENOTDIR):
+            client.walk(walk(client, "a", file), 9, [name])
+        assert len(client.walk(root, 9, ["a", file, name]).wqids) == 2
+        assert gone(client, 9)
+
+
 def test_dot_dot_follows_a_directory_that_moved(client: Client, root: int, tree: Path) -> None:
     fid = walk(client, "a", "b", "c")
     (tree / "new").mkdir()

@@ -208,7 +208,7 @@ def test_an_open_fid_does_not_become_an_attribute(client: Client) -> None:
 
 
 @pytest.mark.parametrize("writing", [False, True])
-def test_a_fid_of_an_attribute_is_nothing_else(client: Client, root: int, writing: bool) -> None:
+def test_a_fid_of_an_attribute_is_nothing_else(client: Client, root: int, share: Path, writing: bool) -> None:
     fid = walk(client, "file")
     if writing:
         client.walk(fid, 9)
@@ -228,13 +228,60 @@ def test_a_fid_of_an_attribute_is_nothing_else(client: Client, root: int, writin
         lambda: client.setattr(9, 0),
         lambda: client.xattrwalk(9, 10, "user.one"),
         lambda: client.xattrcreate(9, "user.x", 1),
+        lambda: client.readlink(9),
+        lambda: client.statfs(9),
+        lambda: client.link(root, 9, "x"),
+        lambda: client.rename(9, root, "x"),
     ]
     for attempt in refused:
         with fails(errno.EINVAL):
             attempt()
+    assert [path.name for path in share.iterdir()] == ["file"]
     for attempt in (lambda: client.fsync(9), lambda: client.lock(9), lambda: client.getlock(9)):
         with fails(errno.EBADF):
             attempt()
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_nothing_is_made_or_removed_in_a_directory_by_a_fid_of_its_attribute(
+    client: Client, root: int, share: Path, writing: bool
+) -> None:
+    if writing:
+        client.walk(root, 9)
+        client.xattrcreate(9, "user.x", 1)
+    else:
+        client.xattrwalk(root, 9)
+    attempts: list[Callable[[], object]] = [
+        lambda: client.mkdir(9, "x"),
+        lambda: client.symlink(9, "x", "y"),
+        lambda: client.mknod(9, "x", 0o644),
+        lambda: client.link(9, walk(client, "file"), "x"),
+        lambda: client.rename(walk(client, "file"), 9, "x"),
+        lambda: client.renameat(9, "file", root, "x"),
+        lambda: client.renameat(root, "file", 9, "x"),
+        lambda: client.unlinkat(9, "file"),
+    ]
+    for attempt in attempts:
+        with fails(errno.EINVAL):
+            attempt()
+    assert [path.name for path in share.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("writing", [False, True])
+def test_remove_ends_a_fid_of_an_attribute_and_spares_the_file(
+    client: Client, root: int, file: Path, writing: bool
+) -> None:
+    client.walk(root, 9, ["file"])
+    if writing:
+        client.xattrcreate(9, "user.one", 3)
+        client.write(9, 0, b"new")
+    else:
+        client.xattrwalk(walk(client, "file"), 10, "user.one")
+    with fails(errno.EINVAL):
+        client.remove(9 if writing else 10)
+    with fails(errno.ENOENT):
+        client.clunk(9 if writing else 10)
+    assert os.getxattr(file, "user.one") == b"first"
 
 
 @pytest.mark.parametrize("ending", ["version", "disconnect"])

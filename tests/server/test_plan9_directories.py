@@ -158,7 +158,19 @@ def test_what_is_removed_meanwhile_is_left_out(client: Client, share: Path) -> N
     seen = {entry.name for entry in unpack_stats(first, client.dialect)}
     for name in names - seen:
         (share / os.fsdecode(name)).unlink()
-    assert len(unpack_stats(read_at(client, fid, len(first), 8000), client.dialect)) <= 1
+    assert read_at(client, fid, len(first), 8000) == b""
+
+
+def test_an_entry_that_did_not_fit_is_told_as_it_is_by_then(client: Client, share: Path) -> None:
+    for name in ("f", "g"):
+        (share / name).touch()
+    fid = opened9(client)
+    first = read_at(client, fid, 0, 120)
+    (told,) = unpack_stats(first, client.dialect)
+    (other,) = {b"f", b"g"} - {told.name}
+    (share / os.fsdecode(other)).write_bytes(b"content")
+    (entry,) = unpack_stats(read_at(client, fid, len(first), 120), client.dialect)
+    assert (entry.name, entry.length) == (other, 7)
 
 
 def test_a_directory_that_is_removed_meanwhile_has_an_end(client: Client, share: Path) -> None:

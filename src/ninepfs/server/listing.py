@@ -49,9 +49,7 @@ class Listing:
         """What the last read left of the room that it had."""
         self._cookie = 0
         self._entries: deque[Entry] = deque()
-        """What the driver has told and is not packed yet."""
-        self._packed: bytes | None = None
-        """The next entry, if it did not fit."""
+        """What the driver has told and no answer has had yet."""
 
     def read(self, offset: int, count: int) -> bytes:
         """The entries at ``offset``, at most ``count`` bytes; nothing at the end.
@@ -70,37 +68,43 @@ class Listing:
             parts: list[bytes] = []
             room = count
             while True:
-                packed = self._packed or self._next(count)
+                packed = self._next(count)
                 if packed is None:
                     break
-                self._packed = packed
                 if len(packed) > room:
                     if not parts and count != self._room:
                         fail(errno.EINVAL)
                     break
-                self._packed = None
+                self._pass()
                 parts.append(packed)
                 room -= len(packed)
             self._offset += count - room
             self._room = room
             return b"".join(parts)
 
+    def _pass(self) -> None:
+        """The next entry is dealt with."""
+        *_, self._cookie = self._entries.popleft()
+
     def _next(self, count: int) -> bytes | None:
-        """The next entry that is still there, packed; None at the end."""
+        """The next entry that is still there, packed; None at the end. It stays the next one: if it does not fit, it
+        is looked at again when it is told."""
         while True:
             if not self._entries:
                 found = self._export.driver.readdir(self._handle, self._cookie, count)
                 self._entries.extend(islice(found, count // _SMALLEST + 1))
                 if not self._entries:
                     return None
-            name, kind, ino, self._cookie = self._entries.popleft()
+            name, kind, ino, _ = self._entries[0]
             if name in (b".", b".."):
+                self._pass()
                 continue
             try:
                 node, _ = self._export.driver.lookup(self._node, name)
                 stat = describe(self._export, node, None, name, self._dialect)
             except OSError as failure:
                 if failure.errno in (errno.ENOENT, errno.ESTALE):
+                    self._pass()
                     continue
                 # A mount that hangs, for example: it must not hide what else is in the directory.
                 stat = stat_of_stranger(self._export, name, kind, ino, self._dialect)

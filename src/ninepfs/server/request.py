@@ -64,6 +64,19 @@ class Request:
             fail(errno.ENOENT)
         return fid
 
+    def file(self, number: int) -> Fid:
+        """The same, if it stands for a file and not for one of its extended attributes.
+
+        Raises:
+            OSError: ENOENT, there is none; EINVAL, it is an attribute.
+        """
+        fid = self.session.fids.get(number)
+        if fid is None:
+            fail(errno.ENOENT)
+        if fid.xattr is not None:
+            fail(errno.EINVAL)
+        return fid
+
     def fill(self, data: bytes) -> int:
         """Put the data of an Rread or Rreaddir into its place; returns how much that is."""
         done = 0
@@ -73,13 +86,18 @@ class Request:
             done += len(part)
         return len(data)
 
+    @property
+    def given_up(self) -> bool:
+        """Nobody waits for the reply any more."""
+        return self.flushed or self.session.closed
+
     def retry(self) -> None:
         """A driver was interrupted: asking it again is right unless the client gave up.
 
         Raises:
             InterruptedError: it did.
         """
-        if self.flushed or self.session.closed:
+        if self.given_up:
             raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
 
     def park(self, cancel: Callable[[], None] | None = None, *, limited: bool = True) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ninepfs.server.channel import Channel, Space
 from ninepfs.server.fid import Fid
 from ninepfs.server.request import NamedError, Request, fail
-from ninepfs.server.xattr import XattrWrite
+from ninepfs.server.xattr import XattrRead, XattrWrite
 from ninepfs.wire.codec import CODECS, PackInto, UnpackBody
 from ninepfs.wire.constants import READ_OVERHEAD, XATTR_CREATE
 from ninepfs.wire.errors import ename
@@ -231,10 +231,16 @@ class Session:
                 if fid.closing is not None:
                     fid.closing()
         elif fid.xattr is not None:
-            xattr, fid.xattr = fid.xattr, None
-            self.charge_xattr(-xattr.charge)
+            xattr = self.forget_xattr(fid)
             if isinstance(xattr, XattrWrite) and not self.closed:
                 self._set_xattr(fid, xattr)
+
+    def forget_xattr(self, fid: Fid) -> XattrRead | XattrWrite | None:
+        """Take from a fid the attribute that was read or written through it."""
+        xattr, fid.xattr = fid.xattr, None
+        if xattr is not None:
+            self.charge_xattr(-xattr.charge)
+        return xattr
 
     @staticmethod
     def _set_xattr(fid: Fid, xattr: XattrWrite) -> None:

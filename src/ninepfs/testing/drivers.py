@@ -54,6 +54,7 @@ class BlockingDriver(_Around[NodeT, HandleT]):
     def __init__(self, inner: Driver[NodeT, HandleT]) -> None:
         self._blocked: set[str] = set()
         self._waiting = 0
+        self._quota: int | None = None
         self._permits = 0
         self._interrupted = False
         self._changed = threading.Condition()
@@ -61,10 +62,11 @@ class BlockingDriver(_Around[NodeT, HandleT]):
         """How often each call was entered."""
         super().__init__(inner)
 
-    def block(self, *calls: str) -> None:
-        """From now on, these calls (names of methods) block."""
+    def block(self, *calls: str, count: int | None = None) -> None:
+        """From now on, these calls (names of methods) block: all of them, or only the next ``count``."""
         with self._changed:
             self._blocked.update(calls)
+            self._quota = count
             self._interrupted = False
             self._permits = 0
 
@@ -102,7 +104,9 @@ class BlockingDriver(_Around[NodeT, HandleT]):
     def _call(self, name: str, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         with self._changed:
             self.calls[name] += 1
-            if name in self._blocked:
+            if name in self._blocked and self._quota != 0:
+                if self._quota is not None:
+                    self._quota -= 1
                 self._wait(name)
         if name == "fileno":
             return None

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from ninepfs.client import Client, Connection
+from ninepfs.drivers import LocalDriver
+from ninepfs.testing import FailingDriver, serve_pair
 from ninepfs.testing.process import wait_until
 from ninepfs.wire import Dialect, Message, pack
 from ninepfs.wire.constants import NONUNAME, LockFlag, LockType
@@ -19,6 +21,7 @@ from ninepfs.wire.messages import (
     Rlerror,
     Rread,
     Rversion,
+    Rwrite,
     Tattach,
     Tclunk,
     Tflush,
@@ -27,8 +30,10 @@ from ninepfs.wire.messages import (
     Tread,
     Tversion,
     Twalk,
+    Twrite,
 )
 
+from ..conftest import Records
 from .setting import Setting, open_file
 
 
@@ -253,3 +258,29 @@ def test_no_reply_of_a_new_session_overtakes_its_rversion(setting: Setting, monk
     assert first == (0, Rversion(65536, b"9P2000.L"))
     assert sorted(tag for tag, _ in replies) == [0, 1, 2, 3]
     connection.close()
+
+
+def test_a_flushed_write_that_has_written_something_says_so(share: Path, no_defects: Records) -> None:
+    # Without a reply the client would have to take it as if nothing had been written.
+    (share / "file").touch()
+    driver = FailingDriver(LocalDriver(share))
+    entered, flushed = threading.Event(), threading.Event()
+
+    def interrupted_after_two_bytes(handle: Any, buffers: Any, offset: int) -> int:
+        if not offset:
+            return driver.inner.write(handle, [buffers[0][:2]], offset)
+        entered.set()
+        flushed.wait()
+        raise InterruptedError(errno.EINTR, "interrupted")
+
+    driver.effects["write"] = interrupted_after_two_bytes
+    with serve_pair(driver) as served:
+        client = served.client
+        tag = client.connection.send(Twrite(open_file(client), 0, b"abcd"))
+        assert entered.wait(20)
+        flush = client.connection.send(Tflush(tag))
+        client.getattr(client.root.fid)  # it has seen the flush
+        flushed.set()
+        assert client.connection.receive() == (tag, Rwrite(2))
+        assert client.connection.receive() == (flush, Rflush())
+    assert (share / "file").read_bytes() == b"ab"

@@ -216,7 +216,7 @@ class LocalDriver(Driver[Node, Handle]):
     def open(self, node: Node, flags: int) -> tuple[Handle, IdentityFields]:
         format_ = node.format
         if format_ == _DIR:
-            if flags & _ACCMODE:
+            if flags & (_ACCMODE | _TRUNC):
                 raise host.error(errno.EISDIR)
             flags = _DIRECTORY | flags & _NOATIME
         elif format_ == _LNK:
@@ -256,6 +256,8 @@ class LocalDriver(Driver[Node, Handle]):
             if flags & _EXCL:
                 raise
             child, _ = self.lookup(node, name)
+            if child.format == _DIR:
+                raise host.error(errno.EISDIR) from None  # as open(2) has it, even if it is only to be read
             handle, identity = self.open(child, flags)
             return child, handle, identity
         fields = host.statx_fd(fd)

@@ -26,6 +26,8 @@ from ninepfs.drivers.local.directory import Listing
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
+_S_IFDIR = stat.S_IFDIR
+
 SEARCH_LIMIT = 65536
 """How many entries of a directory are searched for an object that the host renamed."""
 
@@ -164,12 +166,12 @@ class Tree:
         Raises:
             OSError: ENOTDIR, or ESTALE when the directory is gone.
         """
+        if node.format != _S_IFDIR:  # it may have a descriptor all the same, if it was removed
+            raise host.error(errno.ENOTDIR)
         node.used = True
         fd = node.fd
         if fd is not None:
             return fd
-        if node.format != stat.S_IFDIR:
-            raise host.error(errno.ENOTDIR)
         chain = [node]
         while True:  # a loop, not recursion: trees may be thousands of levels deep
             parent = chain[-1].parent
@@ -390,10 +392,12 @@ class Tree:
                 if victim is not None and pinned:
                     victim.fd = None
                 raise
-            if moved is not None and victim is not None and victim.same(moved.ino, moved.dev, moved.birth):
-                # Two names of one object: rename(2) leaves both.
+            # Two names of one object: rename(2) leaves both. It may be that nobody has walked to one of them.
+            if victim is not None and self._bears(victim, target, newname):
                 if pinned:
                     victim.fd = None
+                return
+            if moved is not None and victim is None and self._bears(moved, source, oldname):
                 return
             if victim is not None:
                 self._lose(victim, grip)

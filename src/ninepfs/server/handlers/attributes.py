@@ -13,9 +13,7 @@ from ninepfs.wire.messages import Rreadlink, Rsetattr, Rstatfs, Tgetattr, Treadl
 
 @handles(Tgetattr)
 def getattr(request: Request, fid: int, request_mask: int) -> list[Any]:  # noqa: A001
-    file = request.fid(fid)
-    if file.xattr is not None:
-        fail(errno.EINVAL)
+    file = request.file(fid)
     export = file.export
     # The fields of Rgetattr, with what the driver says of identity and block size replaced.
     attributes: list[Any] = list(export.driver.getattr(file.node, file.handle, request_mask))
@@ -38,9 +36,7 @@ def setattr(  # noqa: A001
     mtime_sec: int,
     mtime_nsec: int,
 ) -> Rsetattr:
-    file = request.fid(fid)
-    if file.xattr is not None:
-        fail(errno.EINVAL)
+    file = request.file(fid)
     changes = Changes(valid & 0x1FF, mode, uid, gid, size, atime_sec, atime_nsec, mtime_sec, mtime_nsec)
     file.export.driver.setattr(file.node, file.handle, changes)
     return Rsetattr()
@@ -48,7 +44,7 @@ def setattr(  # noqa: A001
 
 @handles(Treadlink)
 def readlink(request: Request, fid: int) -> Rreadlink:
-    file = request.fid(fid)
+    file = request.file(fid)
     target = file.export.driver.readlink(file.node)
     if len(target) > request.session.msize - 9:
         fail(errno.ENAMETOOLONG)
@@ -58,7 +54,7 @@ def readlink(request: Request, fid: int) -> Rreadlink:
 @handles(Tstatfs)
 def statfs(request: Request, fid: int) -> Rstatfs:
     """Block counts are scaled so that a block fits a message: clients derive their I/O size from it (as QEMU does)."""
-    file = request.fid(fid)
+    file = request.file(fid)
     kind, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen = file.export.driver.statfs(file.node)
     factor = max(1, (request.session.msize - 24) // bsize) if bsize else 1
     return Rstatfs(

@@ -128,10 +128,9 @@ def write(request: Request, fid: int, offset: int, data: memoryview) -> tuple[in
     while True:
         try:
             written = write(handle, [data[done:]] if done else [data], offset + done)
-        except InterruptedError:
-            request.retry()
-            continue
-        except OSError:
+        except OSError as failure:
+            if isinstance(failure, InterruptedError) and not request.given_up:
+                continue
             if done:
                 return (done,)  # what is written is told; the client meets the error when it goes on
             raise

@@ -50,21 +50,21 @@ def _owner(fid: Fid) -> int:
 @handles(Tmkdir)
 def mkdir(request: Request, dfid: int, name: bytes, mode: int, gid: int) -> Rmkdir:
     check_name(name, errno.EEXIST)
-    fid = request.fid(dfid)
+    fid = request.file(dfid)
     return Rmkdir(fid.export.qids.qid(fid.export.driver.mkdir(fid.node, name, mode, _owner(fid), gid)))
 
 
 @handles(Tsymlink)
 def symlink(request: Request, dfid: int, name: bytes, symtgt: bytes, gid: int) -> Rsymlink:
     check_name(name, errno.EEXIST)
-    fid = request.fid(dfid)
+    fid = request.file(dfid)
     return Rsymlink(fid.export.qids.qid(fid.export.driver.symlink(fid.node, name, symtgt, _owner(fid), gid)))
 
 
 @handles(Tmknod)
 def mknod(request: Request, dfid: int, name: bytes, mode: int, major: int, minor: int, gid: int) -> Rmknod:
     check_name(name, errno.EEXIST)
-    fid = request.fid(dfid)
+    fid = request.file(dfid)
     made = fid.export.driver.mknod(fid.node, name, mode, major, minor, _owner(fid), gid)
     return Rmknod(fid.export.qids.qid(made))
 
@@ -72,8 +72,8 @@ def mknod(request: Request, dfid: int, name: bytes, mode: int, major: int, minor
 @handles(Tlink)
 def link(request: Request, dfid: int, fid: int, name: bytes) -> Rlink:
     check_name(name, errno.EEXIST)
-    directory = request.fid(dfid)
-    target = request.fid(fid)
+    directory = request.file(dfid)
+    target = request.file(fid)
     if target.export is not directory.export:
         fail(errno.EXDEV)
     directory.export.driver.link(directory.node, target.node, name)
@@ -84,8 +84,8 @@ def link(request: Request, dfid: int, fid: int, name: bytes) -> Rlink:
 def renameat(request: Request, olddirfid: int, oldname: bytes, newdirfid: int, newname: bytes) -> Rrenameat:
     check_name(oldname, errno.EISDIR)
     check_name(newname, errno.EISDIR)
-    old = request.fid(olddirfid)
-    new = old if newdirfid == NOFID else request.fid(newdirfid)
+    old = request.file(olddirfid)
+    new = old if newdirfid == NOFID else request.file(newdirfid)
     if new.export is not old.export:
         fail(errno.EXDEV)
     old.export.driver.rename(old.node, oldname, new.node, newname)
@@ -95,12 +95,12 @@ def renameat(request: Request, olddirfid: int, oldname: bytes, newdirfid: int, n
 @handles(Trename)
 def rename(request: Request, fid: int, dfid: int, name: bytes) -> Rrename:
     check_name(name, errno.EISDIR)
-    moved = request.fid(fid)
+    moved = request.file(fid)
     driver = moved.export.driver
     parent, oldname = driver.locate(moved.node)
     new = parent
     if dfid != NOFID:
-        directory = request.fid(dfid)
+        directory = request.file(dfid)
         if directory.export is not moved.export:
             fail(errno.EXDEV)
         new = directory.node
@@ -113,15 +113,19 @@ def unlinkat(request: Request, dirfid: int, name: bytes, flags: int) -> Runlinka
     check_name(name, errno.EINVAL if name == b"." else errno.ENOTEMPTY)
     if flags & ~AT_REMOVEDIR:
         fail(errno.EINVAL)
-    fid = request.fid(dirfid)
+    fid = request.file(dirfid)
     fid.export.driver.unlink(fid.node, name, bool(flags & AT_REMOVEDIR))
     return Runlinkat()
 
 
 @handles(Tremove)
 def remove(request: Request, fid: int) -> Rremove:
+    session = request.session
     removed = request.fid(fid)
     try:
+        if removed.xattr is not None:
+            session.forget_xattr(removed)
+            fail(errno.EINVAL)
         if removed.node == removed.root:
             fail(errno.EBUSY)
         driver = removed.export.driver
@@ -130,6 +134,6 @@ def remove(request: Request, fid: int) -> Rremove:
         driver.unlink(parent, name, mode & 0o170000 == 0o040000)
     finally:
         # The fid is clunked also when nothing could be removed. (Its number may be another one's, after a slow remove.)
-        if request.session.fids.get(fid) is removed:
-            request.session.clunk(fid)
+        if session.fids.get(fid) is removed:
+            session.clunk(fid)
     return Rremove()

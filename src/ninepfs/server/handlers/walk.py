@@ -10,6 +10,9 @@ from ninepfs.server.request import Request, fail
 from ninepfs.wire.constants import NAME_MAX
 from ninepfs.wire.messages import Rclunk, Tclunk, Twalk
 
+_DOTS = (b".", b"..")
+_FORMAT, _DIRECTORY = 0o170000, 0o040000
+
 
 @handles(Twalk)
 def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[list[QidFields]]:
@@ -28,12 +31,13 @@ def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[
                 fail(errno.ENOENT)
         try:
             for name in wnames:
-                if name == b"..":
-                    if node != source.root:
+                if name in _DOTS:
+                    identity = driver.identity(node)
+                    if identity[0] & _FORMAT != _DIRECTORY:
+                        fail(errno.ENOTDIR)
+                    if name == b".." and node != source.root:
                         node = driver.parent(node)
-                    identity = driver.identity(node)
-                elif name == b".":
-                    identity = driver.identity(node)
+                        identity = driver.identity(node)
                 elif len(name) > NAME_MAX:
                     fail(errno.ENAMETOOLONG)
                 else:
