@@ -30,7 +30,7 @@ APART: Final = 0x100
 :meth:`Space.data` gives the data."""
 
 
-class ReplyTooLong(ProtocolError):
+class NoRoomError(ProtocolError):
     """The client left less space for a reply than it needs."""
 
 
@@ -45,12 +45,12 @@ class Space(ABC):
         A negative number means that not even a reply without data fits."""
         return 0xFFFFFFFF
 
-    def data(self, count: int) -> Sequence[memoryview]:
-        """The data of a request that came without (see :data:`APART`), in pieces, at most 1024. The client may still
-        be writing to it.
+    def data(self, start: int, count: int) -> Sequence[memoryview]:
+        """``count`` bytes from ``start`` of a request that came without its data (see :data:`APART`), in pieces, at
+        most 1024. The client may still be writing to them.
 
         Raises:
-            ProtocolError: the client sent less than ``count`` bytes.
+            ProtocolError: the client sent less.
         """
         raise NotImplementedError
 
@@ -65,7 +65,7 @@ class Space(ABC):
         """Add a reply.
 
         Raises:
-            ReplyTooLong: it does not fit; another one may.
+            NoRoomError: it does not fit; another one may.
         """
 
     @abstractmethod

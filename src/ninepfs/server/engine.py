@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, ReplyTooLong
+from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, NoRoomError
 from ninepfs.server.crew import Crew
 from ninepfs.server.request import Request
 from ninepfs.server.session import Session
@@ -230,7 +230,7 @@ class Engine:
                         space.put(pack, tag, reply)
                 except OSError:
                     raise
-                except ReplyTooLong as failure:
+                except NoRoomError as failure:
                     log.debug("%s: the reply to message %d: %s", channel.peer, number, failure)
                     pack, reply = request.session.error(OSError(errno.EMSGSIZE, str(failure)))
                     space.put(pack, tag, reply)

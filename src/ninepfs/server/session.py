@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ninepfs.server.channel import Channel, ReplyTooLong, Space
+from ninepfs.server.channel import Channel, NoRoomError, Space
 from ninepfs.server.fid import Fid
 from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.server.xattr import XattrWrite
@@ -28,7 +28,7 @@ Handler: TypeAlias = Callable[..., Any]
 Entry: TypeAlias = tuple[UnpackBody, Handler, PackInto | None]
 """(unpack the body, handle, pack the reply); the last is None when the handler fills the reply's data in place."""
 Table: TypeAlias = list[Entry | None]
-"""By message number; behind 256, those of requests that come without their data (:data:`ninepfs.server.channel.APART`)."""
+"""By message number; from :data:`ninepfs.server.channel.APART` on, those of requests that come without their data."""
 
 
 class Session:
@@ -176,7 +176,7 @@ class Session:
                 request.space.put(pack, request.tag, reply)
         except OSError:
             raise
-        except ReplyTooLong as failure:
+        except NoRoomError as failure:
             request.space.put(*self._numbered(request.tag, OSError(errno.EMSGSIZE, str(failure))))
         except Exception:  # numbers out of range: the driver's fault, not the client's
             log.exception("%s: the reply to message %d cannot be packed", self.channel.peer, number - 1)

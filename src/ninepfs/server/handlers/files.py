@@ -133,7 +133,7 @@ def write_apart(request: Request, fid: int, offset: int, count: int) -> tuple[in
     """The data goes to the file from where the client put it."""
     if count > request.session.msize - WRITE_OVERHEAD:
         fail(errno.EMSGSIZE)
-    data = request.space.data(count)
+    data = request.space.data(WRITE_OVERHEAD, count)
     file = request.fid(fid)
     if file.handle is None:
         return write(request, fid, offset, memoryview(b"".join(data)))
