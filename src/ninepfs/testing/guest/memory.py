@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections import deque
 from typing import NamedTuple
 
 PAGE = 4096
@@ -88,7 +89,7 @@ class GuestMemory:
         self.fd = os.memfd_create("guest")
         self._windows: list[_Window] = []
         self._end = layout.offset
-        self._unused: list[tuple[int, int]] = []  # guest address and end of what was never given out
+        self._unused: deque[tuple[int, int]] = deque()  # guest address and end of what was never given out
         self._free: dict[int, list[int]] = {}  # pieces that came back, by their size
         for guest, size in layout.regions:
             self.add(guest, size)
@@ -162,14 +163,15 @@ class GuestMemory:
         free = self._free.get(rounded)
         if free and align <= min(rounded, PAGE):
             return free.pop()
-        # Where most room is, so that every region is used.
-        index = max(range(len(self._unused)), key=lambda index: self._unused[index][1] - self._unused[index][0])
-        start, end = self._unused[index]
-        at = (start + align - 1) // align * align
-        if at + rounded > end:
-            raise MemoryError(f"the guest has no {size} bytes left")
-        self._unused[index] = (at + rounded, end)
-        return at
+        # From all regions in turn, so that every one is used.
+        for _ in self._unused:
+            start, end = self._unused.popleft()
+            at = (start + align - 1) // align * align
+            fits = at + rounded <= end
+            self._unused.append((at + rounded if fits else start, end))
+            if fits:
+                return at
+        raise MemoryError(f"the guest has no {size} bytes left")
 
     def free(self, address: int, size: int) -> None:
         """Give back what :meth:`allocate` gave."""
