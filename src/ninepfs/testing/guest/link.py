@@ -6,7 +6,7 @@ import errno
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ninepfs.client.errors import ServerClosedError
@@ -68,8 +68,8 @@ class QueueLink(Link):
         count = int.from_bytes(message[_COUNT_AT : _COUNT_AT + 4], "little") if reading else 0
         while True:
             try:
-                if reading and _SMALL < count <= msize - READ_OVERHEAD:
-                    self._read(message, count)
+                if reading and count > _SMALL:
+                    self._read(message, min(count, msize - READ_OVERHEAD))
                 elif number == _TWRITE and size - WRITE_OVERHEAD > _SMALL:
                     self._write(message, min(msize, _ROOM))
                 else:
@@ -78,9 +78,9 @@ class QueueLink(Link):
             except (QueueFullError, MemoryError):
                 if not self._flights:
                     raise
-            self._wait(None)
-            while self._arrived:
-                arrived(self._arrived.popleft())
+            self.wait(None)
+            for reply in self.arrived():
+                arrived(reply)
 
     def send_raw(self, data: Buffer) -> None:
         """Sends bytes as one request, whatever they are."""
@@ -148,17 +148,23 @@ class QueueLink(Link):
 
     def receive(self, msize: int, deadline: float | None) -> memoryview:
         while not self._arrived:
-            self._wait(deadline)
+            self.wait(deadline)
         message = self._arrived.popleft()
         if len(message) > msize:
             raise ProtocolError(f"the server sent a message of {len(message)} bytes, but msize is {msize}")
         return message
 
-    def _wait(self, deadline: float | None) -> None:
+    def arrived(self) -> Iterator[memoryview]:
+        """The replies that :meth:`wait` has found."""
+        while self._arrived:
+            yield self._arrived.popleft()
+
+    def wait(self, deadline: float | None, watch: Sequence[int] = ()) -> None:
+        """Wait for replies, or until one of the descriptors to watch becomes readable (raises as :meth:`receive`)."""
         guest = self.guest
         left = None if deadline is None else max(0, deadline - time.monotonic())
         try:
-            done = guest.queue.wait(left, [guest.frontend.socket.fileno(), guest.queue.error_fd])
+            done = guest.queue.wait(left, [guest.frontend.socket.fileno(), guest.queue.error_fd, *watch])
         except TimeoutError as error:
             raise TimeoutError(errno.ETIMEDOUT, str(error)) from error
         except DeviceFaultError as error:

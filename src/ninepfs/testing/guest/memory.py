@@ -164,7 +164,7 @@ class GuestMemory:
         if free and align <= min(rounded, PAGE):
             return free.pop()
         # From all regions in turn, so that every one is used.
-        for _ in self._unused:
+        for _ in range(len(self._unused)):
             start, end = self._unused.popleft()
             at = (start + align - 1) // align * align
             fits = at + rounded <= end
