@@ -23,6 +23,7 @@ from ninepfs.testing.guest.queue import (
     DriverQueue,
     QueueFullError,
 )
+from ninepfs.testing.guest.served import ServedVirtio, serve_virtio
 
 __all__ = [
     "QEMU_LAYOUT",
@@ -43,5 +44,7 @@ __all__ = [
     "QueueFullError",
     "QueueLink",
     "Region",
+    "ServedVirtio",
     "UmlGuest",
+    "serve_virtio",
 ]

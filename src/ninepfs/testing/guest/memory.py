@@ -28,6 +28,8 @@ class Layout(NamedTuple):
     """What has to be added to a guest address for the address in the frontend's process."""
     offset: int = 0
     """Where in the file the first region begins."""
+    sealable: bool = True
+    """Whether the file can be sealed against being made shorter."""
 
 
 QEMU_LAYOUT = Layout()
@@ -36,7 +38,7 @@ QEMU_LAYOUT = Layout()
 SPLIT_LAYOUT = Layout(((0, 16 << 20), (1 << 32, 32 << 20)))
 """Two regions below and above 4 GiB, as in a large QEMU guest."""
 
-UML_LAYOUT = Layout(((0x6000_0000, 32 << 20),), user=0, offset=UML_OFFSET)
+UML_LAYOUT = Layout(((0x6000_0000, 32 << 20),), user=0, offset=UML_OFFSET, sealable=False)
 """One region deep in its file, with guest addresses that are those of the process, as in User-mode Linux."""
 
 
@@ -86,7 +88,7 @@ class GuestMemory:
 
     def __init__(self, layout: Layout = QEMU_LAYOUT) -> None:
         self.layout = layout
-        self.fd = os.memfd_create("guest")
+        self.fd = os.memfd_create("guest", os.MFD_CLOEXEC | (os.MFD_ALLOW_SEALING if layout.sealable else 0))
         self._windows: list[_Window] = []
         self._end = layout.offset
         self._unused: deque[tuple[int, int]] = deque()  # guest address and end of what was never given out
