@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ninepfs.server.channel import Channel, Desk
+from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, NoRoomError
 from ninepfs.server.crew import Crew
 from ninepfs.server.request import Request
 from ninepfs.server.session import Session
@@ -60,6 +60,7 @@ _FIDS = {
     for number, (message, _) in MESSAGES.items()
 }
 """By message number, which of its fields are fids that the server looks up."""
+_FIDS.update({number + APART: _FIDS[number] for number in DATA_BEGINS})
 
 
 class Connection:
@@ -156,6 +157,7 @@ class Engine:
             log.info("%s: gone", channel.peer)
         except ProtocolError as failure:
             log.warning("%s: session ended: %s", channel.peer, failure)
+            channel.refuse()
         except OSError as failure:
             log.info("%s: gone: %s", channel.peer, failure.strerror)
         except BaseException:
@@ -228,6 +230,10 @@ class Engine:
                         space.put(pack, tag, reply)
                 except OSError:
                     raise
+                except NoRoomError as failure:
+                    log.debug("%s: the reply to message %d: %s", channel.peer, number, failure)
+                    pack, reply = request.session.error(OSError(errno.EMSGSIZE, str(failure)))
+                    space.put(pack, tag, reply)
                 except Exception:  # numbers out of range: the driver's fault, not the client's
                     log.exception("%s: the reply to message %d cannot be packed", channel.peer, number)
                     pack, reply = request.session.error(OSError(errno.EIO, "defect"))
