@@ -71,7 +71,7 @@ def test_a_disabled_queue_answers_nothing_more_until_it_is_enabled(scene: Scene)
     guest.queue.submit([request], [reply])
     guest.queue.kick()
     guest.frontend.get_features()
-    scene.bystander.prove()  # type: ignore[attr-defined]
+    scene.bystander.prove()
     assert guest.queue.used_index == used
     guest.frontend.set_vring_enable(0, True, ack=True)
     assert guest.wait()[0].written == 9

@@ -254,23 +254,6 @@ def less_than_a_header(guest: Guest) -> None:
     give(guest, Descriptor(*guest.memory.put(VERSION[:6]), NEXT, 1), Descriptor(*reply, WRITE))
 
 
-def less_than_the_message_says(guest: Guest) -> None:
-    _, reply = pieces(guest)
-    give(guest, Descriptor(*guest.memory.put(VERSION[:-1]), NEXT, 1), Descriptor(*reply, WRITE))
-
-
-def a_size_below_that_of_a_header(guest: Guest) -> None:
-    _, reply = pieces(guest)
-    message = struct.pack("<I", 6) + VERSION[4:]
-    give(guest, Descriptor(*guest.memory.put(message), NEXT, 1), Descriptor(*reply, WRITE))
-
-
-def a_size_beyond_msize(guest: Guest) -> None:
-    _, reply = pieces(guest)
-    message = struct.pack("<I", 0xFFFFFFFF) + VERSION[4:]
-    give(guest, Descriptor(*guest.memory.put(message), NEXT, 1), Descriptor(*reply, WRITE))
-
-
 def room_for_less_than_a_header(guest: Guest) -> None:
     request, (address, _) = pieces(guest)
     give(guest, Descriptor(*request, NEXT, 1), Descriptor(address, 6, WRITE))
@@ -319,9 +302,6 @@ ATTACKS: list[Attack] = [
     a_writable_descriptor_of_no_bytes,
     nothing_but_descriptors_of_no_bytes,
     less_than_a_header,
-    less_than_the_message_says,
-    a_size_below_that_of_a_header,
-    a_size_beyond_msize,
     room_for_less_than_a_header,
 ]
 
@@ -388,6 +368,26 @@ def test_a_guest_that_overwrites_the_used_ring_gets_no_other_replies(scene: Scen
     guest.queue.kick()
     wait_until(lambda: guest.queue.used_index == used + 1, "the reply")
     assert guest.memory.read(reply[0], len(ANSWER)) == ANSWER
+
+
+@pytest.mark.parametrize("told", [0, 6, 7, 18, 20, 4096, 0xFFFFFFFF])
+def test_a_message_is_what_the_chain_holds_whatever_its_size_says(scene: Scene, told: int) -> None:
+    """It says less or more than there is: an answer comes, and the session goes on."""
+    guest = scene.guest()
+    attach(guest)
+    reply = r(guest.transact(struct.pack("<I", told) + t(Twalk(0, 1, [b"a"]))[4:]))
+    assert isinstance(reply, Rwalk | Rlerror)
+    assert isinstance(r(guest.transact(t(Tgetattr(0, 0x7FF)))), Rgetattr)
+    assert not scene.log.texts()
+
+
+def test_a_message_that_is_cut_off_is_an_error(scene: Scene) -> None:
+    guest = scene.guest()
+    attach(guest)
+    message = t(Twalk(0, 1, [b"a", b"b"]))
+    for size in range(7, len(message)):
+        assert isinstance(r(guest.transact(message[:size])), Rlerror)
+    assert isinstance(r(guest.transact(message)), Rwalk)
 
 
 def test_kicks_with_nothing_to_do_are_nothing(scene: Scene) -> None:
