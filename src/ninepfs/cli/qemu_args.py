@@ -20,7 +20,7 @@ _MEMORY_SIZE = re.compile(r"[1-9][0-9]*[KMGT]?", re.ASCII)
 @click.command()
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option("--memory", "-m", metavar="SIZE", default="1G", show_default=True,
-              help="The machine's memory, with M or G behind the number; the same as in -m of QEMU, if that is given.")  # fmt: skip
+              help="The machine's memory, with M or G behind the number; the same as QEMU's -m, if given.")  # fmt: skip
 def command(urls: tuple[str, ...], memory: str) -> None:
     """Print the options of QEMU for the addresses that a server listens on, for a shell.
 

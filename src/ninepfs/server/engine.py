@@ -293,25 +293,35 @@ class Engine:
                 idle = 0
             time.sleep(TICK)
             idle += 1
-            active = 0
-            for _ in range(len(self._unstarted)):
-                job, arguments = self._unstarted.popleft()
-                self.start(job, *arguments)
-            for connection in tuple(self.connections):
-                desk = connection.desk
-                running = desk.running
-                if desk.base != connection.base:
-                    connection.base = desk.base
-                    active += 1
-                desk.patience = patience
-                if running:
-                    idle = 0
-                    if running == connection.seen:
-                        self._relieve(connection, desk, running)
-                        running = 0
-                connection.seen = running
+            active, running = self._look(patience)
+            if running:
+                idle = 0
             # Leaders that poll would only take the interpreter from each other.
             patience = _PATIENCE if active == 1 else 0
+
+    def _look(self, patience: int) -> tuple[int, int]:
+        """Look at all leaders; returns how many began a batch since the last time, and how many are in a handler.
+
+        A function of its own, because what it refers to must not live on while the watchdog sleeps.
+        """
+        active = inside = 0
+        for _ in range(len(self._unstarted)):
+            job, arguments = self._unstarted.popleft()
+            self.start(job, *arguments)
+        for connection in tuple(self.connections):
+            desk = connection.desk
+            running = desk.running
+            if desk.base != connection.base:
+                connection.base = desk.base
+                active += 1
+            desk.patience = patience
+            if running:
+                inside += 1
+                if running == connection.seen:
+                    self._relieve(connection, desk, running)
+                    running = 0
+            connection.seen = running
+        return active, inside
 
     def _relieve(self, connection: Connection, desk: Desk, running: int) -> None:
         """Relieve a leader of everything but the request that it is at."""

@@ -271,12 +271,12 @@ class RingChannel(Channel):
         self._wake = Bell(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
         self._poll = select.epoll()
         self._poll.register(self._wake, select.EPOLLIN | select.EPOLLET)
-        self._leader = RingDesk(self)
+        self._leader: RingDesk | None = None
 
     # --- for the engine
 
     def desk(self) -> RingDesk:
-        return self._leader
+        return self.succeed(RingDesk(self))
 
     def succeed(self, desk: RingDesk) -> RingDesk:
         """Another desk is that of the leader."""
@@ -303,10 +303,11 @@ class RingChannel(Channel):
     def close(self) -> None:
         with self._taking:
             self.ended = True
+            leader, self._leader = self._leader, None  # they refer to each other
             queue = self._queue
-            if queue is not None:
+            if queue is not None and leader is not None:
                 # What the leader had taken and not begun; what is still running is that of others.
-                queue.taken.difference_update(_head(item) for item in self._leader.requests)
+                queue.taken.difference_update(_head(item) for item in leader.requests)
                 queue.taken.difference_update(self._late)
             self._late = {}
             self._settled.notify_all()

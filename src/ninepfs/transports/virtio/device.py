@@ -105,30 +105,6 @@ class Device:
         self._halted: int | None = None
         """Where the queue was when it was halted last."""
         self._backend_requests: Bell | None = None
-        self._handlers: dict[int, Callable[[Message], bytes | None]] = {
-            Request.GET_FEATURES: self._get_features,
-            Request.SET_FEATURES: self._set_features,
-            Request.GET_PROTOCOL_FEATURES: self._get_protocol_features,
-            Request.SET_PROTOCOL_FEATURES: self._set_protocol_features,
-            Request.SET_OWNER: self._set_owner,
-            Request.RESET_OWNER: self._reset,
-            Request.RESET_DEVICE: self._reset,
-            Request.GET_QUEUE_NUM: self._get_queue_num,
-            Request.GET_CONFIG: self._get_config,
-            Request.GET_MAX_MEM_SLOTS: self._get_max_mem_slots,
-            Request.SET_MEM_TABLE: self._set_mem_table,
-            Request.ADD_MEM_REG: self._add_mem_reg,
-            Request.REM_MEM_REG: self._rem_mem_reg,
-            Request.SET_VRING_NUM: self._set_vring_num,
-            Request.SET_VRING_ADDR: self._set_vring_addr,
-            Request.SET_VRING_BASE: self._set_vring_base,
-            Request.GET_VRING_BASE: self._get_vring_base,
-            Request.SET_VRING_ENABLE: self._set_vring_enable,
-            Request.SET_VRING_KICK: self._set_vring_kick,
-            Request.SET_VRING_CALL: self._set_vring_call,
-            Request.SET_VRING_ERR: self._set_vring_err,
-            Request.SET_BACKEND_REQ_FD: self._set_backend_req_fd,
-        }
 
     def handle(self, message: Message) -> bytes | None:
         """Do what a message asks for; returns the payload of its reply, or None if its kind has none.
@@ -137,10 +113,10 @@ class Device:
             ProtocolError: it is not understood, or asks for something impossible; nothing has changed, but that the
                 queue may not run any more.
         """
-        handler = self._handlers.get(message.request)
+        handler = _HANDLERS.get(message.request)
         if handler is None:
             raise ProtocolError("this back end does not know it")
-        return handler(message)
+        return handler(self, message)
 
     def close(self) -> None:
         """The frontend is gone: the session ends."""
@@ -188,7 +164,7 @@ class Device:
             raise ProtocolError("it is too short")
         offset, size, flags = CONFIG.unpack_from(message.payload)
         if offset + size > MAX_CONFIG:
-            return b""  # which means that this is an error
+            raise ProtocolError(f"no configuration reaches to {offset + size:#x}")
         return CONFIG.pack(offset, size, flags) + self._config[offset : offset + size].ljust(size, b"\0")
 
     def _reset(self, message: Message) -> None:
@@ -368,3 +344,28 @@ def _unpack_region(message: Message) -> tuple[int, int, int, int]:
 def _check_index(index: int) -> None:
     if index:
         raise ProtocolError(f"there is no queue {index}")
+
+
+_HANDLERS: dict[int, Callable[[Device, Message], bytes | None]] = {
+    Request.GET_FEATURES: Device._get_features,
+    Request.SET_FEATURES: Device._set_features,
+    Request.GET_PROTOCOL_FEATURES: Device._get_protocol_features,
+    Request.SET_PROTOCOL_FEATURES: Device._set_protocol_features,
+    Request.SET_OWNER: Device._set_owner,
+    Request.RESET_DEVICE: Device._reset,
+    Request.GET_QUEUE_NUM: Device._get_queue_num,
+    Request.GET_CONFIG: Device._get_config,
+    Request.GET_MAX_MEM_SLOTS: Device._get_max_mem_slots,
+    Request.SET_MEM_TABLE: Device._set_mem_table,
+    Request.ADD_MEM_REG: Device._add_mem_reg,
+    Request.REM_MEM_REG: Device._rem_mem_reg,
+    Request.SET_VRING_NUM: Device._set_vring_num,
+    Request.SET_VRING_ADDR: Device._set_vring_addr,
+    Request.SET_VRING_BASE: Device._set_vring_base,
+    Request.GET_VRING_BASE: Device._get_vring_base,
+    Request.SET_VRING_ENABLE: Device._set_vring_enable,
+    Request.SET_VRING_KICK: Device._set_vring_kick,
+    Request.SET_VRING_CALL: Device._set_vring_call,
+    Request.SET_VRING_ERR: Device._set_vring_err,
+    Request.SET_BACKEND_REQ_FD: Device._set_backend_req_fd,
+}
