@@ -45,7 +45,7 @@ def text(addresses: Sequence[VhostUserAddress], memory: str = "SIZE") -> str:
         "-machine", "memory-backend=mem",
     ]  # fmt: skip
     for number, address in enumerate(addresses):
-        name = f"9p{number}"
+        name = f"share{number}"  # QEMU wants a letter first
         # In options of QEMU a comma is written twice.
         path = os.path.abspath(address.path).replace(",", ",,")
         waits = ",server=on,wait=on" if address.connect else ""

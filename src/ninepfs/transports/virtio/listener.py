@@ -113,11 +113,11 @@ class Frontend:
                     self._answer(message)
                 finally:
                     message.close()
-            log.info("%s: gone", self.peer)
+            log.info("%s: disconnected", self.peer)
         except ProtocolError as failure:
             log.warning("%s: connection ended: %s", self.peer, failure)
         except OSError as failure:
-            log.info("%s: gone: %s", self.peer, failure.strerror)
+            log.info("%s: disconnected: %s", self.peer, failure.strerror)
         except Exception:
             log.exception("%s: connection ended by a defect of the server", self.peer)
         finally:
