@@ -258,8 +258,10 @@ class Device:
 
     def _set_vring_base(self, message: Message) -> None:
         base = self._state(message)
+        if base > 0xFFFF:
+            raise ProtocolError(f"{base} is not the index of an entry")
         self._halt()
-        self._ring.base = base & 0xFFFF
+        self._ring.base = base
         self._settle()
 
     def _get_vring_base(self, message: Message) -> bytes:
