@@ -20,9 +20,10 @@ import pytest
 from ninepfs.drivers import LocalDriver
 from ninepfs.server import Export, crew
 from ninepfs.testing import BlockingDriver, Census, ServedVirtio, serve_virtio
+from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import Guest, QemuGuest
 from ninepfs.testing.load import SIZES, content, plant
-from ninepfs.testing.process import PATIENCE, open_descriptors, wait_until
+from ninepfs.testing.process import open_descriptors, wait_until
 from ninepfs.wire import Dialect, Message, pack, unpack
 from ninepfs.wire.constants import NOFID, NOTAG
 from ninepfs.wire.messages import Rattach, Rversion, Tattach, Tversion
@@ -117,6 +118,12 @@ class Scene:
             guest.boot()
         return guest
 
+    def qemu(self, **options: Any) -> QemuGuest:
+        """A guest of QEMU, as :meth:`guest`, with what only those can do."""
+        guest = self.guest(QemuGuest, **options)
+        assert isinstance(guest, QemuGuest)
+        return guest
+
     def socket(self) -> socket.socket:
         """A connection to a device of its own, on which nothing was said yet."""
         return self.served.device()
@@ -165,7 +172,7 @@ def held(base: Path) -> Counter[str]:
 
 
 @pytest.fixture
-def scene(_served: Scene) -> Iterator[Scene]:
+def scene(_served: Scene, caplog: pytest.LogCaptureFixture) -> Iterator[Scene]:
     """The server of the module. After each test the device at work must still be, and nothing may have gone wrong in a
     way that the server did not foresee."""
     _served.log.clear()
@@ -173,6 +180,7 @@ def scene(_served: Scene) -> Iterator[Scene]:
     _served.driver.release()
     _served.close()
     _served.bystander.prove()
+    caplog.get_records("call").clear()  # as in Log
     assert not _served.log.texts(logging.ERROR)
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import BackendGoneError, Frontend, Guest, QemuGuest, UmlGuest
-from ninepfs.testing.process import PATIENCE, wait_until
+from ninepfs.testing.process import wait_until
 from ninepfs.transports.virtio.constants import CONFIG, HEADER, U64, VERSION, VRING_STATE, HeaderFlag, Request
 from ninepfs.wire.messages import Tgetattr, Tversion
 
