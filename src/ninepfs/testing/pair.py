@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from ninepfs.client import Client, Connection
 from ninepfs.client.link import Link
@@ -14,6 +14,9 @@ from ninepfs.server import Export, Limits, Server
 from ninepfs.transports.stream import StreamChannel
 from ninepfs.wire import Dialect
 from ninepfs.wire.constants import DEFAULT_MSIZE, NONUNAME
+
+Way: TypeAlias = "socket.socket | Link"
+"""What a client can be made of."""
 
 
 class Served:
@@ -43,7 +46,7 @@ class Served:
         self._clients.append(ours)
         return ours
 
-    def link(self) -> socket.socket | Link:
+    def link(self) -> Way:
         """A new connection to the server, for a client, which closes it."""
         return self.socket()
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import operator
+import re
 import select
 import socket
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +20,10 @@ import pytest
 from ninepfs.drivers import LocalDriver
 from ninepfs.server import Export, crew
 from ninepfs.testing import BlockingDriver, Census, ServedVirtio, serve_virtio
+from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import Guest, QemuGuest
 from ninepfs.testing.load import SIZES, content, plant
-from ninepfs.testing.process import PATIENCE, open_descriptors, wait_until
+from ninepfs.testing.process import open_descriptors, wait_until
 from ninepfs.wire import Dialect, Message, pack, unpack
 from ninepfs.wire.constants import NOFID, NOTAG
 from ninepfs.wire.messages import Rattach, Rversion, Tattach, Tversion
@@ -32,23 +34,22 @@ CACHE = 8
 
 
 class Log(logging.Handler):
-    """Collects what the package logs."""
+    """Collects what the package logs; as text, because a record keeps what it tells of."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.records: list[logging.LogRecord] = []
+        self._records: list[tuple[int, str]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+        self._records.append((record.levelno, self.format(record)))
 
     def texts(self, level: int = logging.WARNING) -> list[str]:
-        """The messages of at least this level."""
-        return [record.getMessage() for record in list(self.records) if record.levelno >= level]
+        """What was logged at this level or above, with tracebacks."""
+        return [text for found, text in list(self._records) if found >= level]
 
-    def defects(self) -> list[str]:
-        """What the package takes for its own failures, in full."""
-        formatter = logging.Formatter()
-        return [formatter.format(record) for record in list(self.records) if record.levelno >= logging.ERROR]
+    def clear(self) -> None:
+        """Forget it."""
+        self._records.clear()
 
 
 @contextmanager
@@ -117,6 +118,12 @@ class Scene:
             guest.boot()
         return guest
 
+    def qemu(self, **options: Any) -> QemuGuest:
+        """A guest of QEMU, as :meth:`guest`, with what only those can do."""
+        guest = self.guest(QemuGuest, **options)
+        assert isinstance(guest, QemuGuest)
+        return guest
+
     def socket(self) -> socket.socket:
         """A connection to a device of its own, on which nothing was said yet."""
         return self.served.device()
@@ -143,33 +150,38 @@ def _served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         bystander = Bystander(served)
         bystander.start()
         bystander.prove()
-        threads, descriptors = held(base)
+        before = held(base)
         yield Scene(served, log, driver, bystander)
         # Which threads and descriptors there are may change, but not how many.
-        wait_until(lambda: all(map(operator.le, held(base), (threads, descriptors))), "everything is given back")
+        try:
+            wait_until(lambda: held(base) <= before, "")
+        except TimeoutError:
+            raise AssertionError(f"not given back: {held(base) - before}") from None
         bystander.prove()
         bystander.end()
     census.wait_restored(str(base), 2 * CACHE)
     patch.undo()
 
 
-def held(base: Path) -> tuple[int, int]:
-    """How many threads and descriptors this process has, but for those of directories, which drivers keep."""
+def held(base: Path) -> Counter[str]:
+    """How many threads and descriptors of each kind this process has, but for descriptors of directories, which
+    drivers keep."""
     gc.collect()
-    found = open_descriptors().values()
-    return threading.active_count(), len([what for what in found if not what.startswith(str(base))])
+    found = [re.sub(r"\d+", "#", what) for what in open_descriptors().values() if not what.startswith(str(base))]
+    return Counter(["thread"] * threading.active_count() + found)
 
 
 @pytest.fixture
-def scene(_served: Scene) -> Iterator[Scene]:
+def scene(_served: Scene, caplog: pytest.LogCaptureFixture) -> Iterator[Scene]:
     """The server of the module. After each test the device at work must still be, and nothing may have gone wrong in a
     way that the server did not foresee."""
-    _served.log.records.clear()
+    _served.log.clear()
     yield _served
     _served.driver.release()
     _served.close()
     _served.bystander.prove()
-    assert not _served.log.defects()
+    caplog.get_records("call").clear()  # as in Log
+    assert not _served.log.texts(logging.ERROR)
 
 
 # --- requests

@@ -419,8 +419,8 @@ def test_the_reply_may_go_over_rings_and_tables(scene: Scene) -> None:
         guest = scene.guest()
         attach(guest)
         request = guest.memory.put(t(Tgetattr(0, 0x7FF)))
-        give(guest, Descriptor(*request, NEXT, 1), Descriptor(getattr(guest.queue, place), 200, WRITE))
         used = guest.queue.used_index
+        give(guest, Descriptor(*request, NEXT, 1), Descriptor(getattr(guest.queue, place), 200, WRITE))
         wait_until(
             lambda guest=guest, used=used: guest.queue.used_index != used or guest.queue.broken(),  # type: ignore[misc]
             "the device does something",

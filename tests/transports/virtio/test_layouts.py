@@ -284,7 +284,7 @@ def test_a_reply_that_has_too_little_room(scene: Scene, name: str) -> None:
     for room in {0, 1, 6, 7, 8, 10, 11, 12, size // 2, size - 1} - {size}:
         if not 0 <= room < size:
             continue
-        scene.log.records.clear()
+        scene.log.clear()
         guest = prepared(scene)
         answer = small_room(guest, message, room)
         if answer is None:

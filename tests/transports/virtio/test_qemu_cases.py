@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import pytest
 
@@ -79,7 +79,7 @@ class Driver:
         answered, reply = unpack(memoryview(data), Dialect.L)
         assert answered == tag
         assert isinstance(reply, expected), reply
-        return cast(ReplyT, reply)
+        return reply
 
     def version(self) -> None:
         assert self.call(Tversion(self.largest, b"9P2000.L"), Rversion) == Rversion(self.largest, b"9P2000.L")

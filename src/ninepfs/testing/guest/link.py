@@ -29,6 +29,9 @@ _SMALL = 1024
 _ROOM = 8192
 """Bytes for any other reply."""
 
+_LARGEST = 1 << 20
+"""Of messages whose msize is not known."""
+
 _MOST_PIECES = 128
 """Linux makes no request of more."""
 
@@ -79,12 +82,20 @@ class QueueLink(Link):
                 if not self._flights:
                     raise
             self.wait(None)
-            for reply in self.arrived():
+            for reply in list(self.arrived()):
                 arrived(reply)
 
     def send_raw(self, data: Buffer) -> None:
-        """Sends bytes as one request, whatever they are."""
-        self._small(memoryview(data), _ROOM)
+        """Sends bytes, whatever they are: whole messages as one request each, and what is left as another."""
+        left = memoryview(data).cast("B")
+        while left:
+            size = HEADER.unpack_from(left)[0] if len(left) >= HEADER.size else 0
+            if HEADER.size <= size <= len(left):
+                self.send(left[:size], _LARGEST, self._arrived.append)
+                left = left[size:]
+            else:
+                self._small(left, _ROOM)
+                return
 
     def _small(self, message: memoryview, room: int) -> None:
         request = self._put(message)

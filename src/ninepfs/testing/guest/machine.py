@@ -57,6 +57,7 @@ class Guest(ABC):
         timeout: float = PATIENCE,
     ) -> None:
         self.timeout = timeout
+        self.closed = False
         self.memory = GuestMemory(layout or self.layout)
         self.queue = DriverQueue(self.memory, queue_size, indirect=indirect, event_index=event_index, pipe=self.pipe)
         self.frontend = Frontend(sock, timeout)
@@ -115,6 +116,9 @@ class Guest(ABC):
 
     def close(self) -> None:
         """Hang up, and give everything back."""
+        if self.closed:
+            return
+        self.closed = True
         self.hang_up()
         self.queue.close()
         self.memory.close()
@@ -233,8 +237,10 @@ class QemuGuest(Guest):
         frontend.set_vring_fd(Request.SET_VRING_KICK, 0, queue.kick_fd, ack=True)
         # First one of QEMU's own, then the one that leads into the guest.
         with_qemu = os.eventfd(0)
-        frontend.set_vring_fd(Request.SET_VRING_CALL, 0, with_qemu, ack=True)
-        os.close(with_qemu)
+        try:
+            frontend.set_vring_fd(Request.SET_VRING_CALL, 0, with_qemu, ack=True)
+        finally:
+            os.close(with_qemu)
         frontend.set_vring_enable(0, True, ack=True)
         frontend.set_vring_fd(Request.SET_VRING_CALL, 0, queue.call_fd_device, ack=True)
         if ProtocolFeature.STATUS in frontend.protocol_features:
