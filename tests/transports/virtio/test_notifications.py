@@ -19,24 +19,25 @@ def bursts(guest: Guest, count: int, seed: int) -> int:
     that is missing makes this wait in vain."""
     attach(guest)
     rng = random.Random(seed)
-    message = t(Tgetattr(0, 0x7FF))
-    request = guest.memory.put(message)
-    replies = [guest.memory.allocate(4096) for _ in range(guest.queue.size)]
-    room = guest.queue.size if guest.queue.indirect else guest.queue.size // 2
+    queue, memory = guest.queue, guest.memory
+    room = queue.size if queue.indirect else queue.size // 2
+    slots = [(memory.put(t(Tgetattr(0, 0x7FF), tag)), (memory.allocate(4096), 4096)) for tag in range(room)]
+    busy = {}
     done = sent = 0
     while done < count:
-        for _ in range(rng.choice([0, 1, 1, 2, 5, room])):
-            if guest.queue.in_flight < room and sent < count:
-                guest.queue.add([request], [(replies[sent % len(replies)], 4096)])
-                sent += 1
-                if rng.random() < 0.3:
-                    guest.queue.publish()
-                    guest.queue.notify()
-        guest.queue.publish()
-        guest.queue.notify()
-        if guest.queue.in_flight:
-            found = guest.wait() if rng.random() < 0.7 else guest.queue.completions()
+        for _ in range(min(rng.choice([0, 1, 1, 2, 5, room]), len(slots), count - sent)):
+            request, reply = slot = slots.pop()
+            busy[queue.add([request], [reply])] = slot
+            sent += 1
+            if rng.random() < 0.3:
+                queue.publish()
+                queue.notify()
+        queue.publish()
+        queue.notify()
+        if busy:
+            found = guest.wait() if rng.random() < 0.7 else queue.completions()
             assert all(completion.written == 160 for completion in found)
+            slots += [busy.pop(completion.head) for completion in found]
             done += len(found)
     return sent
 
@@ -63,13 +64,12 @@ def test_a_batch_is_one_kick_and_few_calls(scene: Scene) -> None:
     published together."""
     guest = scene.guest()
     attach(guest)
-    message = guest.memory.put(t(Tgetattr(0, 0x7FF)))
-    for _ in range(50):
-        guest.queue.add([message], [(guest.memory.allocate(4096), 4096)])
+    for tag in range(50):
+        guest.queue.add([guest.memory.put(t(Tgetattr(0, 0x7FF), tag))], [(guest.memory.allocate(4096), 4096)])
     kicks, calls = guest.queue.kicks, guest.queue.calls
     guest.queue.publish()
     guest.queue.notify()
-    assert guest.queue.kicks == kicks + 1
+    assert guest.queue.kicks - kicks <= 1  # none, if the device is looking anyway
     done = 0
     while done < 50:
         done += len(guest.wait())
