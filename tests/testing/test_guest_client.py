@@ -235,7 +235,8 @@ def test_a_bridge_ends_with_its_socket(share: Path) -> None:
 
 # --- the conformance suite
 
-CASES = conformance_cases()
+CASES = conformance_cases(only="not size-below-the-header and not size-is-limited-before-version")
+"""All but those of a stream's framing: a ring says itself where a message ends."""
 QUICK = set(random.Random(8).sample(CASES, 40))
 
 
