@@ -23,13 +23,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
 from ninepfs.server import Export, Limits, crew
+from ninepfs.testing.drivers import FailingDriver
 from ninepfs.testing.guest.program import HangError, Machine, mutated
 from ninepfs.testing.guest.served import ServedVirtio, serve_virtio
 from ninepfs.testing.process import open_descriptors, resident, wait_until
@@ -39,6 +40,11 @@ GROWTH = 24 << 20
 
 _LIMITS = Limits(msize=8192, fids=1000, locks=1000, open_files=200)
 _CACHE = 8
+_SLOW, _SLOW_SHARE = 0.012, 0.2
+"""Seconds that a slow call of the driver takes, and which part of them is slow."""
+
+_SLOW_CALLS = ("lookup", "getattr", "read", "write", "readdir")
+
 _LOOK = 16
 """The other device is looked at after so many programs."""
 
@@ -100,7 +106,7 @@ class Fuzzer:
         (directory / "quiet").mkdir()
         (directory / "quiet/file").write_bytes(b"quiet" * 1000)
         self._exports = [
-            Export(LocalDriver(arena, cache=_CACHE)),
+            Export(self._sluggish(LocalDriver(arena, cache=_CACHE))),
             Export(LocalDriver(directory / "quiet", cache=_CACHE), "quiet"),
         ]
         self._defects = _Defects()
@@ -108,6 +114,22 @@ class Fuzzer:
         self._served: ServedVirtio
         self._other: Client
         self._machine: Machine
+
+    def _sluggish(self, driver: LocalDriver) -> FailingDriver[Any, Any]:
+        """The driver, with a call now and then that takes so long that another thread takes over what follows."""
+        rng = random.Random(self._rng.random())
+
+        def around(call: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*arguments: Any) -> Any:
+                if rng.random() < _SLOW_SHARE:
+                    time.sleep(_SLOW)
+                return call(*arguments)
+
+            return run
+
+        slow = FailingDriver(driver)
+        slow.effects = {name: around(getattr(driver, name)) for name in _SLOW_CALLS}
+        return slow
 
     def run(self, programs: Sequence[Sequence[str]], seconds: float = 0, count: int = 0) -> Result:
         """Run a corpus as it is, then what is made from it, until the time is over or so many were run.

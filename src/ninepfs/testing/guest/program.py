@@ -12,6 +12,7 @@ text behind ``#`` is passed over. Memory is named by *slots*, pieces of 4 KiB on
 ``memory COUNT START``                          hand over so many regions, cut from the memory from a slot on
 ``request SEED ROOM PIECE WPIECE``              a random 9P message, in pieces of a size, with room for its reply
 ``hello``                                       Tversion and Tattach
+``getattr ROOM``                                Tgetattr of the root, with room for its reply
 ``put SLOT SEED``                               a random 9P message at the beginning of a slot
 ``describe INDEX SLOT OFFSET SIZE FLAGS NEXT``  a descriptor in the queue's table
 ``entry TABLE INDEX SLOT OFFSET SIZE FLAGS NEXT``  a descriptor in a slot, for indirect tables
@@ -39,7 +40,7 @@ from ninepfs.testing.guest.queue import Descriptor, DeviceFaultError, QueueFullE
 from ninepfs.transports.virtio.constants import VERSION, DescriptorFlag, Request
 from ninepfs.wire import Dialect, pack
 from ninepfs.wire.constants import NOTAG
-from ninepfs.wire.messages import Tattach, Tversion
+from ninepfs.wire.messages import Tattach, Tgetattr, Tversion
 
 SLOTS = 64
 """How many slots there are."""
@@ -186,6 +187,10 @@ class Machine:
         for message, tag in ((Tversion(_MSIZE, b"9P2000.L"), NOTAG), (Tattach(0, n_uname=0), 1)):
             self._submit(pack(message, tag, Dialect.L), 4096, 0, 0)
 
+    def _getattr(self, numbers: Sequence[int]) -> None:
+        (room,) = _padded(numbers, 1)[:1]
+        self._submit(pack(Tgetattr(0, 0x7FF), 2, Dialect.L), room % 20_000, 0, 0)
+
     def _request(self, numbers: Sequence[int]) -> None:
         seed, room, read_size, write_size = _padded(numbers, 4)[:4]
         self._submit(_message(seed), room % 20_000, read_size, write_size)
@@ -243,6 +248,7 @@ OPERATIONS: dict[str, Callable[[Machine, Sequence[int]], None]] = {
     "memory": Machine._memory,
     "settle": Machine._settle,
     "hello": Machine._hello,
+    "getattr": Machine._getattr,
     "request": Machine._request,
     "put": Machine._put,
     "describe": Machine._describe,
@@ -314,6 +320,7 @@ def random_line(rng: random.Random) -> str:
             f"memory {rng.randrange(10)} {rng.choice([0, small])}",
             f"request {rng.getrandbits(20)} {rng.choice([4096, 4096, 8192, size])} {rng.choice([0, 0, 1, 7, 23])} "
             f"{rng.choice([0, 0, 1, 7, 11, 4096])}",
+            f"getattr {rng.choice([7, 10, 11, 160, 4096, size])}",
             f"put {small} {rng.getrandbits(20)}",
             f"describe {small} {rng.randrange(SLOTS)} 0 {size} {flags} {rng.randrange(18)}",
             f"entry {small} {rng.randrange(8)} {rng.randrange(SLOTS)} 0 {size} {flags} {rng.randrange(10)}",
