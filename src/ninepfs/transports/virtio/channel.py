@@ -21,8 +21,9 @@ from typing import Any
 
 from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, Item, NoRoomError, Space
 from ninepfs.transports.virtio.bell import Bell
+from ninepfs.transports.virtio.chains import MAX_CHAIN, Chain, QueueError
 from ninepfs.transports.virtio.memory import cut
-from ninepfs.transports.virtio.virtqueue import MAX_CHAIN, Chain, QueueError, Virtqueue
+from ninepfs.transports.virtio.virtqueue import Virtqueue
 from ninepfs.wire.codec import HEADER, PackInto
 from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, READ_OVERHEAD
 from ninepfs.wire.fields import ProtocolError
@@ -135,7 +136,7 @@ class LateSpace(Space):
     def __init__(self, channel: RingChannel, chain: Chain) -> None:
         self._channel = channel
         self.head = chain.head
-        self.pieces = chain.writable_pieces
+        self.pieces = list(chain.places)
         self.writable_size = chain.writable_size
         self._message = memoryview(b"")
 

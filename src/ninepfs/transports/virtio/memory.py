@@ -116,8 +116,8 @@ class Memory:
             if one.end > other.guest:
                 raise GuestMemoryError(f"regions of memory overlap at {other.guest:#x}")
         largest = max(self.regions, key=lambda region: region.size, default=Region(0, 0, 0, memoryview(b"")))
-        self._guest, self._end, _, self._view = largest
-        """The largest region: nearly all addresses are in it."""
+        self.base, self.end, _, self.largest = largest
+        """The largest region, by its guest-physical addresses: nearly all that is asked for is in it."""
 
     def views(self, pieces: Sequence[Piece]) -> list[memoryview]:
         """Guest memory in pieces; where regions touch, a piece may become several.
@@ -125,7 +125,7 @@ class Memory:
         Raises:
             GuestMemoryError: some of it is in no region.
         """
-        base, end, view = self._guest, self._end, self._view
+        base, end, view = self.base, self.end, self.largest
         found = [
             view[address - base : address - base + size]
             for address, size in pieces

@@ -1,12 +1,8 @@
 """A split virtqueue, from the device's side (VIRTIO 1.2, section 2.7).
 
 The driver puts chains of descriptors into the *available* ring, the device gives each back in the *used* ring, in any
-order. A descriptor names memory: first that which the device reads, then that which it writes. A chain may be in the
-queue's table, or in an indirect one anywhere in memory, which may be longer than the queue.
-
-All of this is in memory that the guest can change at any time. So nothing is read twice: indices, descriptors and
-indirect tables are copied before they are looked at. What breaks the rules raises :class:`QueueError`, and the device
-then stops using the queue.
+order. All of this is in memory that the guest can change at any time, so nothing is read twice. What breaks the rules
+raises :class:`QueueError`, and the device then stops using the queue.
 
 Reads and writes of ring memory here are single loads and stores of aligned 16-bit values or plain data next to them.
 Their order is that of the program on x86-64, but for a store that a load follows; that needs a fence, as
@@ -17,8 +13,8 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 
+from ninepfs.transports.virtio.chains import INDIRECT, Chain, Entry, QueueError, follow, usual
 from ninepfs.transports.virtio.constants import (
     AVAILABLE_ELEMENT,
     AVAILABLE_NO_INTERRUPT,
@@ -27,43 +23,12 @@ from ninepfs.transports.virtio.constants import (
     RING_HEADER,
     USED_ELEMENT,
     USED_NO_NOTIFY,
-    DescriptorFlag,
     Feature,
 )
-from ninepfs.transports.virtio.memory import Memory, Piece
+from ninepfs.transports.virtio.memory import Memory
 from ninepfs.wire.fields import ProtocolError
 
-MAX_CHAIN = 1024
-"""The most descriptors of one chain: so many pieces one system call takes (IOV_MAX). QEMU has the same limit."""
-
-# Plain ints: arithmetic on enum flags takes a microsecond.
-_NEXT = int(DescriptorFlag.NEXT)
-_WRITE = int(DescriptorFlag.WRITE)
-_INDIRECT = int(DescriptorFlag.INDIRECT)
-
-_Entry = tuple[int, int, int, int]
-"""A descriptor: ``(address, length, flags, next)``."""
-
-
-class QueueError(ProtocolError):
-    """The driver broke the rules of the queue."""
-
-
-class Chain:
-    """What a driver made available: memory to read, and memory to write the answer to."""
-
-    __slots__ = ("head", "readable", "readable_size", "writable", "writable_pieces", "writable_size")
-
-    def __init__(
-        self, memory: Memory, head: int, readable: list[Piece], writable: list[Piece], sizes: list[int]
-    ) -> None:
-        self.head = head
-        """Its first descriptor, by which it is given back."""
-        self.readable = memory.views(readable)
-        self.writable = memory.views(writable)
-        self.writable_pieces = writable
-        """Where the writable memory is: for those who come back later, when it may be mapped anew."""
-        self.readable_size, self.writable_size = sizes
+_unpack = DESCRIPTOR.unpack_from
 
 
 class Virtqueue:
@@ -147,83 +112,17 @@ class Virtqueue:
             raise QueueError(f"descriptor {head} is not in a queue of {self.size}")
         if head in self.taken:
             raise QueueError(f"the chain at descriptor {head} is made available again while the device has it")
-        readable: list[Piece] = []
-        writable: list[Piece] = []
-        sizes = [0, 0]
-        entry = DESCRIPTOR.unpack_from(self._descriptors, head << 4)
-        if entry[2] & _INDIRECT:
-            self._walk_table(entry, readable, writable, sizes)
-        else:
-            indirect = self._walk(entry, self._descriptor, self.size, readable, writable, sizes)
-            if indirect is not None:
-                self._walk_table(indirect, readable, writable, sizes)
-        chain = Chain(self.memory, head, readable, writable, sizes)
+        entry = _unpack(self._descriptors, head << 4)
+        chain = None
+        if entry[2] == INDIRECT and self._indirect:
+            chain = usual(self.memory, head, entry[0], entry[1])
+        if chain is None:
+            chain = follow(self.memory, head, entry, self._descriptor, self.size, indirect=self._indirect)
         self.taken.add(head)
         return chain
 
-    def _descriptor(self, index: int) -> _Entry:
-        return DESCRIPTOR.unpack_from(self._descriptors, index << 4)
-
-    def _walk_table(self, entry: _Entry, readable: list[Piece], writable: list[Piece], sizes: list[int]) -> None:
-        """The chain in an indirect table."""
-        address, length, flags, _ = entry
-        if not self._indirect:
-            raise QueueError("an indirect descriptor, which was not agreed on")
-        if flags & _NEXT:
-            raise QueueError("an indirect descriptor in the middle of a chain")
-        if not length or length % DESCRIPTOR.size or length > MAX_RING * DESCRIPTOR.size:
-            raise QueueError(f"an indirect table of {length} bytes")
-        size = length >> 4
-        table = list(DESCRIPTOR.iter_unpack(b"".join(self.memory.views(((address, length),)))))
-        if self._walk(table[0], table.__getitem__, size, readable, writable, sizes) is not None:
-            raise QueueError("an indirect descriptor in an indirect table")
-
-    def _walk(
-        self,
-        entry: _Entry,
-        fetch: Callable[[int], _Entry],
-        size: int,
-        readable: list[Piece],
-        writable: list[Piece],
-        sizes: list[int],
-    ) -> _Entry | None:
-        """Follow a chain; neighbouring memory becomes one piece. Returns the indirect descriptor at its end, if any."""
-        count = len(readable) + len(writable)
-        limit = min(count + size, MAX_CHAIN)
-        pieces = writable or readable
-        total = 0
-        end = -1
-        while True:
-            address, length, flags, following = entry
-            if flags & _INDIRECT:
-                sizes[pieces is writable] += total
-                return entry
-            if not length:
-                raise QueueError("a descriptor of no bytes")
-            if flags & _WRITE:
-                if pieces is readable:
-                    sizes[0] += total
-                    total = 0
-                    end = -1
-                    pieces = writable
-            elif pieces is writable:
-                raise QueueError("memory to read behind memory to write")
-            total += length
-            if address == end:
-                start, before = pieces[-1]
-                pieces[-1] = start, before + length
-            else:
-                pieces.append((address, length))
-            end = address + length
-            if not flags & _NEXT:
-                sizes[pieces is writable] += total
-                return None
-            count += 1
-            if count >= limit:
-                raise QueueError("a chain of descriptors has a loop, or is too long")
-            if following >= size:
-                raise QueueError(f"descriptor {following} is not in a table of {size}")
-            entry = fetch(following)
+    def _descriptor(self, index: int) -> Entry:
+        return _unpack(self._descriptors, index << 4)
 
     # --- used
 
