@@ -161,8 +161,8 @@ class Channel(ABC):
         """Make :meth:`Desk.receive` return nothing more, in whichever thread it waits."""
 
     def refuse(self) -> None:
-        """The client broke the rules, and its session ends: nothing more is received. A transport that has a way to
-        tell the client does so."""
+        """The session ends before its client does, which broke the rules or met a failure of the server: nothing more
+        is received. A transport that has a way to tell the client does so."""
         self.stop_reading()
 
     @abstractmethod

@@ -160,8 +160,10 @@ class Engine:
             channel.refuse()
         except OSError as failure:
             log.info("%s: gone: %s", channel.peer, failure.strerror)
+            channel.refuse()
         except BaseException:
             log.exception("%s: session ended by a defect of the server", channel.peer)
+            channel.refuse()
         self._end(connection, desk.request.session)
 
     def _await_room(self, session: Session) -> None:

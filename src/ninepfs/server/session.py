@@ -96,6 +96,8 @@ class Session:
             except ProtocolError as failure:
                 log.warning("%s: session ended: %s", self.channel.peer, failure)
                 self.channel.refuse()
+                for space in spaces:  # there was no room for the first reply, so none has been put
+                    space.drop()
         self._release_all(orphans)
 
     def let_go(self, request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import struct
 import threading
@@ -13,6 +14,7 @@ from ninepfs.testing.guest import SPLIT_LAYOUT, Descriptor, Guest, Layout
 from ninepfs.testing.guest.memory import PAGE
 from ninepfs.testing.process import wait_until
 from ninepfs.transports.virtio.constants import DescriptorFlag
+from ninepfs.transports.virtio.virtqueue import Chain, Virtqueue
 from ninepfs.wire import Dialect, pack
 from ninepfs.wire.constants import NOTAG
 from ninepfs.wire.messages import Rgetattr, Rlerror, Rversion, Rwalk, Tgetattr, Tversion, Twalk
@@ -436,3 +438,31 @@ def test_random_bytes_are_answered_with_errors_or_break_the_queue(scene: Scene) 
         guest.queue.kick()
         guest.frontend.get_features()
         guest.close()
+
+
+# --- the server's own failures
+
+
+@pytest.mark.parametrize(
+    "failure", [lambda: IndexError("planted"), lambda: OSError(24, "planted")], ids=["defect", "system"]
+)
+def test_a_session_that_fails_breaks_the_queue_so_that_the_guest_does_not_wait_for_ever(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, failure: Callable[[], Exception]
+) -> None:
+    """What would end the connection of a stream."""
+    pop = Virtqueue.pop
+
+    def broken(self: Virtqueue, most: int) -> list[Chain]:
+        if self.size == 32:
+            raise failure()
+        return pop(self, most)
+
+    guest = scene.guest(queue_size=32)
+    monkeypatch.setattr(Virtqueue, "pop", broken)
+    guest.queue.kick()
+    wait_refused(guest)
+    wait_until(lambda: any("planted" in text for text in scene.log.texts(logging.INFO)), "the log says why")
+    scene.log.clear()
+    monkeypatch.undo()
+    guest.reboot()
+    attach(guest)

@@ -137,6 +137,41 @@ def test_every_byte_is_a_piece_of_its_own(guest: Guest) -> None:
     walked(guest, exchange(guest, WALK, [1] * len(t(WALK)), [1] * 61))
 
 
+REPEATABLE: list[Message] = [
+    Tversion(MSIZE, b"9P2000.L"),
+    Tattach(0, NOFID, b"root", b"", 0),  # the fid is in use
+    Tauth(5, b"root", b"", 0),
+    Tflush(77),
+    Twalk(0, 0, []),
+    Tgetattr(0, 0x7FF),
+    Tsetattr(0, 1, 0o755, 0, 0, 0, 0, 0, 0, 0),
+    Tstatfs(0),
+    Txattrwalk(0, 0, b"user.none"),
+    Tlink(0, 0, b"name"),
+    Trenameat(0, b"none", 0, b"other"),
+    Tunlinkat(0, b"none", 0),
+    Tsymlink(0, b"page", b"target", 0),
+    Tmknod(0, b"page", 0o10644, 0, 0, 0),
+    Tmkdir(0, b"a", 0o755, 0),
+    Tclunk(77),
+]
+"""Requests whose answers are the same each time, be they errors."""
+
+
+def test_requests_of_other_kinds_are_split_at_every_byte(guest: Guest) -> None:
+    """The answer is the one to the request in one piece."""
+    for message in REPEATABLE:
+        size = len(t(message))
+        whole = exchange(guest, message, [size], [4096])
+        for reads in (*halves(size), [1] * size):
+            answer = exchange(guest, message, reads, [4096])
+            assert type(answer) is type(whole)
+            if isinstance(answer, Rlerror):
+                assert answer == whole
+        if isinstance(message, Tversion):
+            attach(guest)
+
+
 def test_a_write_is_split_at_every_byte_and_the_file_has_all_of_them(guest: Guest) -> None:
     for number, reads in enumerate(halves(23 + 40)):
         data = random.Random(number).randbytes(40)

@@ -21,6 +21,7 @@ from ninepfs.testing.guest.queue import (
     Descriptor,
     DeviceFaultError,
     DriverQueue,
+    QueueBrokenError,
     QueueFullError,
 )
 from ninepfs.testing.guest.served import ServedVirtio, serve_virtio
@@ -41,6 +42,7 @@ __all__ = [
     "GuestMemory",
     "Layout",
     "QemuGuest",
+    "QueueBrokenError",
     "QueueFullError",
     "QueueLink",
     "Region",

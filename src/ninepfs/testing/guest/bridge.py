@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from queue import SimpleQueue
 
 from ninepfs.client.errors import ServerClosedError
 from ninepfs.testing.guest.link import QueueLink
@@ -30,9 +31,12 @@ class Bridge(threading.Thread):
         self._socket = sock
         self._link = link
         self._msize = MIN_MSIZE
+        self._replies: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._writer = threading.Thread(target=self._write, name="bridge", daemon=True)
 
     def run(self) -> None:
         data = bytearray()
+        self._writer.start()
         try:
             while True:
                 self._link.wait(None, [self._socket.fileno()])
@@ -51,6 +55,8 @@ class Bridge(threading.Thread):
             pass  # whoever has the other end sees that it ends
         finally:
             self._link.close()
+            self._replies.put(None)
+            self._writer.join()
             self._socket.close()
 
     def _next(self, data: bytearray) -> bool:
@@ -72,4 +78,12 @@ class Bridge(threading.Thread):
     def _forward(self, reply: memoryview) -> None:
         if reply[4] == _RVERSION and len(reply) >= HEADER.size + 4:
             self._msize = int.from_bytes(reply[HEADER.size : HEADER.size + 4], "little")
-        self._socket.sendall(reply)
+        self._replies.put(reply)
+
+    def _write(self) -> None:
+        """In a thread of its own, so that a client that sends for a while and then reads is not waited for."""
+        try:
+            while (reply := self._replies.get()) is not None:
+                self._socket.sendall(reply)
+        except OSError:  # nobody reads any more
+            pass

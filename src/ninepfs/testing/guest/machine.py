@@ -15,7 +15,7 @@ from typing import Any, Self
 from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest.frontend import BackendGoneError, Frontend
 from ninepfs.testing.guest.memory import QEMU_LAYOUT, UML_LAYOUT, GuestMemory, Layout
-from ninepfs.testing.guest.queue import Completion, DriverQueue
+from ninepfs.testing.guest.queue import Completion, DriverQueue, QueueBrokenError
 from ninepfs.transports.virtio.constants import CONFIG_TAG, Feature, ProtocolFeature, Request
 
 _TAG_MAX = 31
@@ -152,6 +152,7 @@ class Guest(ABC):
         Raises:
             BackendGoneError: there is no back end any more.
             DeviceFaultError: the device broke the rules of the queue.
+            QueueBrokenError: the device says that the guest has broken the queue.
             TimeoutError: no reply came.
         """
         request = self.memory.put(message)
@@ -168,9 +169,11 @@ class Guest(ABC):
         deadline = time.monotonic() + self.timeout
         while True:
             left = max(0, deadline - time.monotonic())
-            done = self.queue.wait(left, [self.frontend.socket.fileno()])
+            done = self.queue.wait(left, [self.frontend.socket.fileno(), self.queue.error_fd])
             if done:
                 return done
+            if self.queue.broken():
+                raise QueueBrokenError("the device says that the queue is broken")
             if self.frontend.gone():
                 raise BackendGoneError("the back end ended the connection")
 

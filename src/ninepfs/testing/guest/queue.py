@@ -54,6 +54,10 @@ class DeviceFaultError(Exception):
     """The device broke the rules of the queue."""
 
 
+class QueueBrokenError(Exception):
+    """The device says that the driver has broken the queue."""
+
+
 class _Chain(NamedTuple):
     """What a request occupies."""
 
