@@ -10,8 +10,8 @@ All of this is in memory that the guest can change at any time, so descriptors a
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 from ninepfs.transports.virtio.constants import DESCRIPTOR, MAX_RING, DescriptorFlag
 from ninepfs.transports.virtio.memory import Memory, Piece
@@ -23,6 +23,7 @@ MAX_CHAIN = 1024
 # Plain ints: arithmetic on enum flags takes a microsecond.
 _NEXT = int(DescriptorFlag.NEXT)
 _WRITE = int(DescriptorFlag.WRITE)
+_MORE = _NEXT | _WRITE
 INDIRECT = int(DescriptorFlag.INDIRECT)
 
 Entry = tuple[int, int, int, int]
@@ -44,8 +45,7 @@ class Chain:
         readable_size: how many bytes that is.
         writable: the memory to write to.
         writable_size: how many bytes that is.
-        places: where the writable memory is, for those who come back later, when it may be mapped anew. To be gone
-            through once.
+        places: where the writable memory is, for those who come back later, when it may be mapped anew.
     """
 
     __slots__ = ("head", "places", "readable", "readable_size", "writable", "writable_size")
@@ -57,7 +57,7 @@ class Chain:
         readable_size: int,
         writable: list[memoryview],
         writable_size: int,
-        places: Iterable[Piece],
+        places: Sequence[Piece],
     ) -> None:
         self.head = head
         self.readable = readable
@@ -67,10 +67,16 @@ class Chain:
         self.places = places
 
 
+ChainT = TypeVar("ChainT", bound=Chain)
+
+MakeChain: TypeAlias = Callable[[int, list[memoryview], int, list[memoryview], int, Sequence[Piece]], ChainT]
+"""Makes a chain, or what somebody makes of it, from the arguments of :class:`Chain`."""
+
+
 # --- the usual chain
 
 
-def usual(memory: Memory, head: int, address: int, length: int) -> Chain | None:
+def usual(memory: Memory, make: MakeChain[ChainT], head: int, address: int, length: int) -> ChainT | None:
     """A chain in an indirect table whose descriptors are in order, and all of whose memory is in the largest region:
     what Linux makes. None if it is not such a chain, or has a fault; :func:`follow` then says more."""
     base, end, view = memory.base, memory.end, memory.largest
@@ -93,51 +99,70 @@ def usual(memory: Memory, head: int, address: int, length: int) -> Chain | None:
             return None
         source -= base
         start = target - base
-        return Chain(head, [view[source : source + size]], size, [view[start : start + room]], room, ((target, room),))
+        return make(head, [view[source : source + size]], size, [view[start : start + room]], room, ((target, room),))
+    if length % DESCRIPTOR.size or length > MAX_CHAIN * DESCRIPTOR.size:
+        return None
     count = length >> 4
-    if count << 4 != length or not 2 < count <= MAX_CHAIN:
+    readable: list[memoryview] = []
+    writable: list[memoryview] = []
+    places: list[Piece] = []
+    readable_size = total = at = first = 0
+    edge = -1  # behind the piece that begins at ``first``; neighbouring memory becomes one piece
+    pieces = readable
+    for place, size, flags, following in DESCRIPTOR.iter_unpack(view[start : start + length]):
+        at += 1
+        if flags == _NEXT:
+            if pieces is writable or following != at:
+                return None
+        elif (flags == _MORE and following == at) or (flags == _WRITE and at == count):
+            if pieces is readable:
+                if edge < 0 or first < base or edge > end:
+                    return None
+                readable.append(view[first - base : edge - base])
+                readable_size, total = total, 0
+                edge = -1
+                pieces = writable
+        else:
+            return None
+        if not size:
+            return None
+        total += size
+        if place == edge:
+            edge += size
+            continue
+        if edge >= 0:
+            if first < base or edge > end:
+                return None
+            pieces.append(view[first - base : edge - base])
+            if pieces is writable:
+                places.append((first, edge - first))
+        first = place
+        edge = place + size
+    if pieces is readable or first < base or edge > end:
         return None
-    fields = _table(count).unpack_from(view, start)
-    addresses, lengths, kinds, nexts = fields[::4], fields[1::4], fields[2::4], fields[3::4]
-    sources = kinds.count(_NEXT)
-    if (
-        kinds != _kinds(count, sources)
-        or nexts[:-1] != _ORDER[: count - 1]
-        or min(addresses) < base
-        or max(addresses) + max(lengths) > end
-        or not min(lengths)
-    ):
-        return None
-    views = [view[at - base : at - base + size] for at, size in zip(addresses, lengths, strict=True)]
-    readable, writable = lengths[:sources], lengths[sources:]
-    places = zip(addresses[sources:], writable, strict=True)
-    return Chain(head, views[:sources], sum(readable), views[sources:], sum(writable), places)
-
-
-_ORDER = tuple(range(1, MAX_CHAIN))
-
-
-@lru_cache(MAX_CHAIN)
-def _table(count: int) -> struct.Struct:
-    return struct.Struct("<" + count * DESCRIPTOR.format[1:])
-
-
-@lru_cache(256)
-def _kinds(count: int, sources: int) -> tuple[int, ...]:
-    """The flags of a chain with so many descriptors to read at its beginning."""
-    return (_NEXT,) * sources + (_NEXT | _WRITE,) * (count - sources - 1) + (_WRITE,)
+    writable.append(view[first - base : edge - base])
+    places.append((first, edge - first))
+    return make(head, readable, readable_size, writable, total, places)
 
 
 # --- any chain
 
 
 def follow(
-    memory: Memory, head: int, entry: Entry, fetch: Callable[[int], Entry], size: int, *, indirect: bool
-) -> Chain:
+    memory: Memory,
+    make: MakeChain[ChainT],
+    head: int,
+    entry: Entry,
+    fetch: Callable[[int], Entry],
+    size: int,
+    *,
+    indirect: bool,
+) -> ChainT:
     """The chain that begins with a descriptor.
 
     Args:
         memory: the guest's.
+        make: makes the chain.
         head: its number.
         entry: the descriptor.
         fetch: gives the descriptors of the queue's table.
@@ -161,7 +186,7 @@ def follow(
         if walk.along(table[0], table.__getitem__, len(table)) is not None:
             raise QueueError("an indirect descriptor in an indirect table")
     sources, targets = walk.sources, walk.targets
-    return Chain(
+    return make(
         head,
         memory.views(sources),
         sum(size for _, size in sources),

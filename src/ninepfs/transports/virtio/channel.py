@@ -14,25 +14,22 @@ from __future__ import annotations
 import logging
 import os
 import select
-import struct
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, Item, NoRoomError, Space
+from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, Item, Space
 from ninepfs.transports.virtio.bell import Bell
-from ninepfs.transports.virtio.chains import MAX_CHAIN, Chain, QueueError
+from ninepfs.transports.virtio.chains import QueueError
 from ninepfs.transports.virtio.memory import cut
+from ninepfs.transports.virtio.spaces import LateSpace, RingSpace, copy_out
 from ninepfs.transports.virtio.virtqueue import Virtqueue
-from ninepfs.wire.codec import HEADER, PackInto
-from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, READ_OVERHEAD
+from ninepfs.wire.codec import HEADER
+from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE
 from ninepfs.wire.fields import ProtocolError
 
 log = logging.getLogger("ninepfs.virtio")
 
 _unpack_header = HEADER.unpack_from
-_READ_HEADER = struct.Struct("<IBHI")
-_pack_read_header = _READ_HEADER.pack_into
 
 FIRST_MSIZE = 8192
 """The largest message before a session has agreed on its msize."""
@@ -51,129 +48,6 @@ _HEAD = max(DATA_BEGINS.values())
 
 _NAPS = 64
 """A guest that keeps us waiting is polled for at least once in so many waits."""
-
-
-class RingSpace(Space):
-    """The writable memory of one chain."""
-
-    __slots__ = ("_channel", "chain")
-
-    def __init__(self, channel: RingChannel, chain: Chain) -> None:
-        self._channel = channel
-        self.chain = chain
-
-    @property
-    def room(self) -> int:
-        return self.chain.writable_size - READ_OVERHEAD
-
-    def data(self, start: int, count: int) -> Sequence[memoryview]:
-        chain = self.chain
-        views = chain.readable
-        if start + count > chain.readable_size:
-            raise ProtocolError(f"{count} bytes of data are announced, more than there are")
-        if len(views[0]) == start and start + count == chain.readable_size:  # as Linux has it
-            views = views[1:]
-        else:
-            views = cut(views, start, count)
-        if len(views) > MAX_CHAIN:
-            raise ProtocolError("the data is in too many pieces")
-        return views
-
-    def payload(self, count: int) -> Sequence[memoryview]:
-        chain = self.chain
-        views = chain.writable
-        if len(views[0]) == READ_OVERHEAD and READ_OVERHEAD + count >= chain.writable_size:  # as Linux has it
-            return views[1 : 1 + MAX_CHAIN]
-        return cut(views, READ_OVERHEAD, count)[:MAX_CHAIN]
-
-    def put(self, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
-        chain = self.chain
-        try:
-            size = pack(chain.writable[0], 0, tag, reply)
-        except Exception:  # not in one piece, or too long, or not to be packed at all
-            message = memoryview(bytearray(self._channel.msize + HEADER_SIZE))
-            size = pack(message, 0, tag, reply)
-            copy_out(message[:size], chain.writable)
-        self._channel.finished(chain.head, size)
-
-    def put_payload(self, number: int, tag: int, count: int) -> None:
-        chain = self.chain
-        size = READ_OVERHEAD + count
-        try:
-            _pack_read_header(chain.writable[0], 0, size, number, tag, count)
-        except struct.error:  # not in one piece
-            copy_out(_READ_HEADER.pack(size, number, tag, count), chain.writable)
-        self._channel.finished(chain.head, size)
-
-    def drop(self) -> None:
-        self._channel.finished(self.chain.head, 0)
-
-    def send(self) -> None:
-        self._channel.publish()
-
-
-def copy_out(message: memoryview | bytes, views: Sequence[memoryview]) -> None:
-    """Put a message, or its beginning, into writable memory.
-
-    Raises:
-        NoRoomError: it does not fit.
-    """
-    size = len(message)
-    parts = cut(views, 0, size)
-    if sum(map(len, parts)) < size:
-        raise NoRoomError(f"a reply of {size} bytes does not fit into what the guest provides")
-    at = 0
-    for part in parts:
-        part[:] = message[at : at + len(part)]
-        at += len(part)
-
-
-class LateSpace(Space):
-    """Space for a reply that comes later: it refers to the guest's memory by addresses only, until then."""
-
-    __slots__ = ("_channel", "_message", "head", "pieces", "writable_size")
-
-    def __init__(self, channel: RingChannel, chain: Chain) -> None:
-        self._channel = channel
-        self.head = chain.head
-        self.pieces = list(chain.places)
-        self.writable_size = chain.writable_size
-        self._message = memoryview(b"")
-
-    @property
-    def room(self) -> int:
-        return self.writable_size - READ_OVERHEAD
-
-    @property
-    def message(self) -> memoryview:
-        """The reply; empty if there will be none."""
-        return self._message
-
-    def payload(self, count: int) -> Sequence[memoryview]:
-        self._message = memoryview(bytearray(READ_OVERHEAD + max(0, min(count, self.room))))
-        return (self._message[READ_OVERHEAD:],)
-
-    def put(self, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
-        message = memoryview(bytearray(self._channel.msize + HEADER_SIZE))
-        self._keep(message[: pack(message, 0, tag, reply)])
-
-    def put_payload(self, number: int, tag: int, count: int) -> None:
-        size = READ_OVERHEAD + count
-        _pack_read_header(self._message, 0, size, number, tag, count)
-        self._keep(self._message[:size])
-
-    def _keep(self, message: memoryview) -> None:
-        if len(message) > self.writable_size:
-            raise NoRoomError(f"a reply of {len(message)} bytes does not fit into what the guest provides")
-        self._message = message
-        self._channel.came(self)
-
-    def drop(self) -> None:
-        self._message = memoryview(b"")
-        self._channel.came(self)
-
-    def send(self) -> None:
-        self._channel.publish()
 
 
 class RingDesk(Desk):
@@ -230,7 +104,7 @@ class RingDesk(Desk):
 def _head(item: Item) -> int:
     space = item[5]
     assert isinstance(space, RingSpace)
-    return space.chain.head
+    return space.head
 
 
 class RingChannel(Channel):
@@ -256,7 +130,7 @@ class RingChannel(Channel):
         self.closed = threading.Event()
         """The session has ended."""
         self._refuse = refuse
-        self._queue: Virtqueue | None = None
+        self._queue: Virtqueue[RingSpace] | None = None
         self._kick: Bell | None = None
         self._taking = threading.Lock()
         """Held while chains are taken from the queue, and while :attr:`_halting` changes."""
@@ -286,7 +160,7 @@ class RingChannel(Channel):
 
     def space(self, asked: Space) -> LateSpace:
         assert isinstance(asked, RingSpace)
-        late = LateSpace(self, asked.chain)
+        late = LateSpace(self, asked)
         self._late[late.head] = late
         if self._halting:
             self._tell()
@@ -335,7 +209,8 @@ class RingChannel(Channel):
                 queue.taken.difference_update(chain.head for chain in chains)
                 raise
 
-    def _item(self, chain: Chain) -> Item:
+    def _item(self, chain: RingSpace) -> Item:
+        chain.channel = self
         size = chain.readable_size
         views = chain.readable
         if size < HEADER_SIZE or chain.writable_size < HEADER_SIZE:
@@ -347,7 +222,7 @@ class RingChannel(Channel):
             begins = DATA_BEGINS.get(head[4])
             if begins is not None:
                 _, number, tag = _unpack_header(head)
-                return number + APART, tag, memoryview(head), HEADER_SIZE, begins, RingSpace(self, chain)
+                return number + APART, tag, memoryview(head), HEADER_SIZE, begins, chain
             views = cut(views, 0, self.msize)
         message = memoryview(views[0].tobytes() if len(views) == 1 else b"".join(views))
         told, number, tag = _unpack_header(message)
@@ -355,7 +230,7 @@ class RingChannel(Channel):
         end = len(message)
         if HEADER_SIZE <= told < end:
             end = told
-        return number, tag, message, HEADER_SIZE, end, RingSpace(self, chain)
+        return number, tag, message, HEADER_SIZE, end, chain
 
     def look(self) -> bool:
         """Whether there may be something to take, or something else has changed."""
@@ -409,7 +284,7 @@ class RingChannel(Channel):
                 self._came.append(late)
                 return
             try:
-                copy_out(late.message, queue.memory.views(late.pieces))
+                copy_out(late.message, queue.memory.views(late.places))
             finally:
                 del self._late[late.head]
                 queue.push(late.head, len(late.message))
@@ -420,7 +295,7 @@ class RingChannel(Channel):
 
     # --- for the frontend
 
-    def start(self, queue: Virtqueue, kick: Bell) -> None:
+    def start(self, queue: Virtqueue[RingSpace], kick: Bell) -> None:
         """Take requests from a queue from now on."""
         with self.sending:
             queue.taken.update(self._late)

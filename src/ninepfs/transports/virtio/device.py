@@ -36,6 +36,7 @@ from ninepfs.transports.virtio.constants import (
 )
 from ninepfs.transports.virtio.link import Message
 from ninepfs.transports.virtio.memory import Memory, map_region
+from ninepfs.transports.virtio.spaces import RingSpace
 from ninepfs.transports.virtio.virtqueue import Virtqueue
 from ninepfs.wire.fields import ProtocolError
 
@@ -299,7 +300,7 @@ class Device:
         ring = self._ring
         if not ring.enabled or ring.kick is None or ring.addresses is None or not ring.size or not self._memory.regions:
             return
-        queue = Virtqueue(self._memory, ring.size, ring.addresses, ring.base, self._features)
+        queue = Virtqueue(self._memory, ring.size, ring.addresses, ring.base, self._features, RingSpace)
         channel = self._channel
         if channel is not None and (channel.ended or ring.base != self._halted):
             if channel.refused and ring.base and ring.base == self._halted:

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import Generic
 
-from ninepfs.transports.virtio.chains import INDIRECT, Chain, Entry, QueueError, follow, usual
+from ninepfs.transports.virtio.chains import INDIRECT, ChainT, Entry, MakeChain, QueueError, follow, usual
 from ninepfs.transports.virtio.constants import (
     AVAILABLE_ELEMENT,
     AVAILABLE_NO_INTERRUPT,
@@ -31,7 +32,7 @@ from ninepfs.wire.fields import ProtocolError
 _unpack = DESCRIPTOR.unpack_from
 
 
-class Virtqueue:
+class Virtqueue(Generic[ChainT]):
     """One queue while it runs. :meth:`pop`, :meth:`listen` and :meth:`rest` are for one thread at a time, and so is
     :meth:`publish`; :meth:`push` is for any.
 
@@ -41,12 +42,21 @@ class Virtqueue:
         addresses: the frontend's addresses of descriptors, available ring and used ring.
         start: the index of the next available entry to look at.
         features: what was agreed on.
+        make: makes what is popped.
 
     Raises:
         ProtocolError: the rings are not in memory, not aligned, or have no possible size.
     """
 
-    def __init__(self, memory: Memory, size: int, addresses: tuple[int, int, int], start: int, features: int) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        size: int,
+        addresses: tuple[int, int, int],
+        start: int,
+        features: int,
+        make: MakeChain[ChainT],
+    ) -> None:
         if not 0 < size <= MAX_RING or size & (size - 1):
             raise QueueError(f"a queue of {size} entries is not possible")
         for address, alignment in zip(addresses, (DESCRIPTOR.size, 2, 4), strict=True):
@@ -55,6 +65,7 @@ class Virtqueue:
         descriptors, available, used = addresses
         self.memory = memory
         self.size = size
+        self._make = make
         self._mask = size - 1
         self._event = bool(features & Feature.EVENT_IDX)
         self._indirect = bool(features & Feature.INDIRECT_DESC)
@@ -81,7 +92,7 @@ class Virtqueue:
         """Whether there is something to pop. Costs next to nothing."""
         return self._available[1] != self.next
 
-    def pop(self, most: int) -> list[Chain]:
+    def pop(self, most: int) -> list[ChainT]:
         """Take chains that are available.
 
         Raises:
@@ -97,7 +108,7 @@ class Virtqueue:
             pass
         start, mask, available = self.next, self._mask, self._available
         heads = [available[2 + (i & mask)] for i in range(start, start + min(count, most))]
-        chains: list[Chain] = []
+        chains: list[ChainT] = []
         try:
             for head in heads:
                 chains.append(self._chain(head))  # noqa: PERF401  # what was taken before a broken one is undone
@@ -107,7 +118,7 @@ class Virtqueue:
         self.next = (start + len(heads)) & 0xFFFF
         return chains
 
-    def _chain(self, head: int) -> Chain:
+    def _chain(self, head: int) -> ChainT:
         if head >= self.size:
             raise QueueError(f"descriptor {head} is not in a queue of {self.size}")
         if head in self.taken:
@@ -115,9 +126,9 @@ class Virtqueue:
         entry = _unpack(self._descriptors, head << 4)
         chain = None
         if entry[2] == INDIRECT and self._indirect:
-            chain = usual(self.memory, head, entry[0], entry[1])
+            chain = usual(self.memory, self._make, head, entry[0], entry[1])
         if chain is None:
-            chain = follow(self.memory, head, entry, self._descriptor, self.size, indirect=self._indirect)
+            chain = follow(self.memory, self._make, head, entry, self._descriptor, self.size, indirect=self._indirect)
         self.taken.add(head)
         return chain
 
