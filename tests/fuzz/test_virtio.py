@@ -14,8 +14,9 @@ import pytest
 
 from ninepfs.testing.guest.fuzz import FindingError, Fuzzer, load
 from ninepfs.testing.guest.program import OPERATIONS, QUEUE_SIZE
+from ninepfs.transports.virtio.chains import Chain
 from ninepfs.transports.virtio.channel import RingChannel
-from ninepfs.transports.virtio.virtqueue import Chain, Virtqueue
+from ninepfs.transports.virtio.virtqueue import Virtqueue
 
 CORPUS = Path(__file__).with_name("virtio")
 
@@ -38,7 +39,7 @@ def test_a_defect_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
     pop = Virtqueue.pop
 
-    def broken(self: Virtqueue, most: int) -> list[Chain]:
+    def broken(self: Virtqueue[Chain], most: int) -> list[Chain]:
         if self.size == QUEUE_SIZE:
             raise IndexError("planted")
         return pop(self, most)
