@@ -172,7 +172,8 @@ class Device:
         self._halt()
         self._end_session()
         self._halted = None
-        self._ring = _Ring(enabled=not self._features & Feature.PROTOCOL_FEATURES)
+        ring, self._ring = self._ring, _Ring(enabled=not self._features & Feature.PROTOCOL_FEATURES)
+        self._ring.call, self._ring.error = ring.call, ring.error  # frontends set these once
 
     # --- memory
 
