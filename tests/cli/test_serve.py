@@ -190,7 +190,7 @@ def test_virtual_machines_find_devices_by_their_tags(share: Path, tmp_path: Path
         first = socket.socket(socket.AF_UNIX)
         first.connect(str(tmp_path / "x"))
         second, _ = waiting.accept()
-        for sock, tag in ((first, b"share"), (second, b"the other")):
+        for sock, tag in ((first, "share"), (second, "the other")):
             with QemuGuest(sock) as guest:
                 guest.boot()
                 assert guest.mount_tag() == tag

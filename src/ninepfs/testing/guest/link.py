@@ -7,13 +7,14 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TypeAlias
 
 from ninepfs.client.errors import ServerClosedError
 from ninepfs.client.link import Link
 from ninepfs.testing.guest.machine import Guest
-from ninepfs.testing.guest.memory import PAGE
-from ninepfs.testing.guest.queue import Completion, DeviceFaultError, Piece, QueueFullError
+from ninepfs.testing.guest.memory import PAGE, GuestMemory
+from ninepfs.testing.guest.queue import Completion, Descriptor, DeviceFaultError, Piece, QueueFullError
+from ninepfs.transports.virtio.constants import DescriptorFlag
 from ninepfs.wire import HEADER, NUMBERS, Buffer, ProtocolError
 from ninepfs.wire.constants import READ_OVERHEAD, WRITE_OVERHEAD
 from ninepfs.wire.messages import Tread, Treaddir, Twrite
@@ -36,13 +37,29 @@ _MOST_PIECES = 128
 """Linux makes no request of more."""
 
 
-class _Flight(NamedTuple):
-    """A request that the device has."""
+_NEXT = int(DescriptorFlag.NEXT)
 
-    areas: list[Piece]
-    """What to give back."""
-    reply: list[Piece]
-    """Where the reply is, in its order."""
+_Shape: TypeAlias = tuple[str, int]
+"""A kind of request (read, write, small), and the size of its data or of the message."""
+
+
+class _Place:
+    """Where a request and its reply lie in memory. It is kept for others of the same shape, with its descriptors."""
+
+    __slots__ = ("areas", "data", "reply", "request", "shape", "table", "writable")
+
+    def __init__(self, memory: GuestMemory, shape: _Shape, readable: list[Piece], writable: list[Piece]) -> None:
+        self.shape = shape
+        self.request = readable[0]
+        """Where the message goes, or its header."""
+        self.data = readable[1:]
+        """Where the data of a Twrite goes."""
+        self.writable = writable
+        self.reply = [memory.view(*piece) for piece in writable]
+        self.areas: list[Piece] = []
+        """What to give back in the end."""
+        self.table: Piece | None = None
+        """The descriptors, if they are indirect."""
 
 
 class QueueLink(Link):
@@ -59,7 +76,8 @@ class QueueLink(Link):
     def __init__(self, guest: Guest, *, scatter: bool = True) -> None:
         self.guest = guest
         self._random = random.Random(9) if scatter else None
-        self._flights: dict[int, _Flight] = {}
+        self._unused: dict[_Shape, list[_Place]] = {}
+        self._flights: dict[int, _Place] = {}
         self._arrived: deque[memoryview] = deque()
         self.closed = False
 
@@ -67,20 +85,25 @@ class QueueLink(Link):
 
     def send(self, message: memoryview, msize: int, arrived: Callable[[memoryview], None]) -> None:
         size, number, _ = HEADER.unpack_from(message)
-        reading = number in _READS and size >= _COUNT_AT + 4
-        count = int.from_bytes(message[_COUNT_AT : _COUNT_AT + 4], "little") if reading else 0
+        shape: _Shape
+        if number in _READS and size >= _COUNT_AT + 4:
+            count = int.from_bytes(message[_COUNT_AT : _COUNT_AT + 4], "little")
+            shape = ("read", min(count, msize - READ_OVERHEAD)) if count > _SMALL else ("small", _SMALL)
+        elif number == _TWRITE and size - WRITE_OVERHEAD > _SMALL:
+            shape = "write", size - WRITE_OVERHEAD
+        else:
+            shape = "small", max(_SMALL, size)
         while True:
             try:
-                if reading and count > _SMALL:
-                    self._read(message, min(count, msize - READ_OVERHEAD))
-                elif number == _TWRITE and size - WRITE_OVERHEAD > _SMALL:
-                    self._write(message, min(msize, _ROOM))
-                else:
-                    self._small(message, min(msize, _ROOM))
+                self._submit(message, shape)
                 return
-            except (QueueFullError, MemoryError):
-                if not self._flights:
+            except QueueFullError:
+                pass
+            except MemoryError:
+                if not self._flights and not self._unused:
                     raise
+                self._forget()
+                continue
             self.wait(None)
             for reply in list(self.arrived()):
                 arrived(reply)
@@ -94,37 +117,72 @@ class QueueLink(Link):
                 self.send(left[:size], _LARGEST, self._arrived.append)
                 left = left[size:]
             else:
-                self._small(left, _ROOM)
+                self._submit(left, ("small", len(left)))
                 return
 
-    def _small(self, message: memoryview, room: int) -> None:
-        request = self._put(message)
-        reply = (self.guest.memory.allocate(room), room)
-        self._submit([request], [reply], [request, reply])
+    def _submit(self, message: memoryview, shape: _Shape) -> None:
+        memory, queue = self.guest.memory, self.guest.queue
+        unused = self._unused.get(shape)
+        place = unused.pop() if unused else self._place(shape)
+        head, rest = (message[:WRITE_OVERHEAD], message[WRITE_OVERHEAD:]) if place.data else (message, message[:0])
+        request = place.request[0], len(head)
+        memory.write(request[0], head)
+        for address, size in place.data:
+            memory.write(address, rest[:size])
+            rest = rest[size:]
+        try:
+            if place.table is None:
+                number = queue.add([request, *place.data], place.writable)
+            else:
+                queue.describe(0, Descriptor(*request, _NEXT, 1), place.table[0])
+                number = queue.add_table(place.table)
+        except QueueFullError:
+            self._keep(place)
+            raise
+        self._flights[number] = place
+        queue.publish()
+        queue.notify()
 
-    def _read(self, message: memoryview, count: int) -> None:
-        request = self._put(message)
-        header = (self.guest.memory.allocate(READ_OVERHEAD), READ_OVERHEAD)
-        area = (self.guest.memory.allocate(count, PAGE), count)
-        self._submit([request], [header, *self._pages(*area)], [request, header, area])
+    def _place(self, shape: _Shape) -> _Place:
+        """A new place."""
+        memory, queue = self.guest.memory, self.guest.queue
+        kind, size = shape
+        areas: list[Piece] = []
 
-    def _write(self, message: memoryview, room: int) -> None:
-        memory = self.guest.memory
-        header = self._put(message[:WRITE_OVERHEAD])
-        data = message[WRITE_OVERHEAD:]
-        area = (memory.allocate(len(data), PAGE), len(data))
-        pages = self._pages(*area)
-        at = 0
-        for address, size in pages:
-            memory.write(address, data[at : at + size])
-            at += size
-        reply = (memory.allocate(room), room)
-        self._submit([header, *pages], [reply], [header, area, reply])
+        def area(size: int, align: int = 16) -> Piece:
+            areas.append((memory.allocate(size, align), size))
+            return areas[-1]
 
-    def _put(self, data: memoryview) -> Piece:
-        address = self.guest.memory.allocate(len(data))
-        self.guest.memory.write(address, data)
-        return address, len(data)
+        try:
+            if kind == "read":
+                readable, writable = [area(WRITE_OVERHEAD)], [area(READ_OVERHEAD), *self._pages(*area(size, PAGE))]
+            elif kind == "write":
+                readable, writable = [area(WRITE_OVERHEAD), *self._pages(*area(size, PAGE))], [area(_ROOM)]
+            else:
+                readable, writable = [area(size)], [area(_ROOM)]
+            place = _Place(memory, shape, readable, writable)
+            if queue.indirect:
+                place.table = queue.make_chain(readable, writable)
+                areas.append(place.table)
+        except MemoryError:
+            for piece in areas:
+                memory.free(*piece)
+            raise
+        place.areas = areas
+        return place
+
+    def _keep(self, place: _Place) -> None:
+        self._unused.setdefault(place.shape, []).append(place)
+
+    def _forget(self) -> None:
+        """Give back the memory of places that nobody uses; if there are none, wait for one."""
+        if not self._unused:
+            self.wait(None)
+        for places in self._unused.values():
+            for place in places:
+                for area in place.areas:
+                    self.guest.memory.free(*area)
+        self._unused.clear()
 
     def _pages(self, address: int, size: int) -> list[Piece]:
         """The area in pieces of whole pages, the last of them perhaps shorter."""
@@ -139,21 +197,6 @@ class QueueLink(Link):
             self._random.shuffle(pieces)
             pieces.append(last)
         return pieces
-
-    def _submit(self, readable: list[Piece], writable: list[Piece], areas: list[Piece]) -> None:
-        queue = self.guest.queue
-        try:
-            head = queue.add(readable, writable)
-        except QueueFullError:
-            self._free(areas)
-            raise
-        self._flights[head] = _Flight(areas, writable)
-        queue.publish()
-        queue.notify()
-
-    def _free(self, areas: list[Piece]) -> None:
-        for area in areas:
-            self.guest.memory.free(*area)
 
     # --- replies
 
@@ -189,25 +232,23 @@ class QueueLink(Link):
                 raise ServerClosedError("the back end ended the connection")
 
     def _take(self, completion: Completion) -> None:
-        flight = self._flights.pop(completion.head)
+        place = self._flights.pop(completion.head)
         written = completion.written
         if written:  # else the request was flushed
-            data = bytearray(written)
-            at = 0
-            for address, size in flight.reply:
-                size = min(size, written - at)
-                if size <= 0:
-                    break
-                data[at : at + size] = self.guest.memory.view(address, size)
-                at += size
-            if at < written:
-                raise ProtocolError(f"the device says that it wrote {written} bytes, but there is room for {at}")
-            if len(data) < HEADER.size or HEADER.unpack_from(data)[0] != written:
+            if written <= len(place.reply[0]):
+                data = bytes(place.reply[0][:written])
+            else:
+                data = b"".join(place.reply)[:written]
+            if len(data) < written:
+                raise ProtocolError(f"the device says that it wrote {written} bytes, but there is room for {len(data)}")
+            if written < HEADER.size or HEADER.unpack_from(data)[0] != written:
                 raise ProtocolError(f"the device says that it wrote {written} bytes, but the message says otherwise")
-            self._arrived.append(memoryview(data).toreadonly())
-        self._free(flight.areas)
+            self._arrived.append(memoryview(data))
+        self._keep(place)
 
     def close(self) -> None:
         if not self.closed:
             self.closed = True
+            self._unused.clear()  # what is looked at cannot be unmapped
+            self._flights.clear()
             self.guest.close()

@@ -99,6 +99,7 @@ class Guest(ABC):
         self.stop()
         self.queue.reset()
         self.start()
+        self.queue.broken()  # which was about the queue before: this one is empty
 
     def reconnect(self, sock: socket.socket) -> None:
         """Go on with another connection, after the first one has failed.

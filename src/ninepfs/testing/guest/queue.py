@@ -23,6 +23,9 @@ from ninepfs.transports.virtio.constants import (
     DescriptorFlag,
 )
 
+# Plain ints: arithmetic on enum flags is slow.
+_NEXT, _WRITE, _INDIRECT = int(DescriptorFlag.NEXT), int(DescriptorFlag.WRITE), int(DescriptorFlag.INDIRECT)
+
 _FLAGS, _INDEX, _RING = 0, 1, 2  # places in a ring, in 16-bit numbers
 
 Piece: TypeAlias = tuple[int, int]
@@ -95,6 +98,7 @@ class DriverQueue:
         """Guest address of the available ring."""
         self.used = memory.allocate(RING_HEADER.size + size * USED_ELEMENT.size + AVAILABLE_ELEMENT.size)
         """Guest address of the used ring."""
+        self._descriptors = memory.view(self.table, DESCRIPTOR.size * size)
         self._avail = memory.halves(self.avail, 3 + size)
         self._used = memory.halves(self.used, 3 + 4 * size)
         self._elements = memory.view(self.used + RING_HEADER.size, size * USED_ELEMENT.size)
@@ -129,7 +133,7 @@ class DriverQueue:
         """Close the descriptors."""
         for fd in {self.kick_fd, self.call_fd, self.call_fd_device, self.error_fd}:
             os.close(fd)
-        for view in (self._avail, self._used, self._elements):
+        for view in (self._descriptors, self._avail, self._used, self._elements):
             view.release()
 
     # --- the honest way
@@ -149,34 +153,46 @@ class DriverQueue:
         Raises:
             QueueFullError: there are too few descriptors.
         """
-        pieces = [(address, size, 0) for address, size in readable]
-        pieces += [(address, size, DescriptorFlag.WRITE) for address, size in writable]
-        count = len(pieces)
+        count = len(readable) + len(writable)
         if self.indirect and count > 1:
             if not self._free:
                 raise QueueFullError
-            table = (self.memory.allocate(DESCRIPTOR.size * count), DESCRIPTOR.size * count)
-            self._link(table[0], list(range(count)), pieces)
-            indexes = [self._free.pop()]
-            self.describe(indexes[0], Descriptor(*table, DescriptorFlag.INDIRECT))
-            self._chains[indexes[0]] = _Chain(indexes, table)
-        else:
-            if count > len(self._free):
-                raise QueueFullError
-            indexes = [self._free.pop() for _ in range(count)]
-            self._link(self.table, indexes, pieces)
-            self._chains[indexes[0]] = _Chain(indexes, None)
+            table = self.make_chain(readable, writable)
+            head = self.add_table(table)
+            self._chains[head] = _Chain([head], table)
+            return head
+        if count > len(self._free):
+            raise QueueFullError
+        indexes = [self._free.pop() for _ in range(count)]
+        self._link(self.table, indexes, readable, writable)
+        self._chains[indexes[0]] = _Chain(indexes, None)
         self.offer(indexes[0])
         return indexes[0]
 
-    def _link(self, table: int, indexes: list[int], pieces: list[tuple[int, int, int]]) -> None:
+    def make_chain(self, readable: Sequence[Piece], writable: Sequence[Piece]) -> Piece:
+        """A table of descriptors for a request, in memory of its own, which is the caller's."""
+        count = len(readable) + len(writable)
+        table = self.memory.allocate(DESCRIPTOR.size * count), DESCRIPTOR.size * count
+        self._link(table[0], range(count), readable, writable)
+        return table
+
+    def add_table(self, table: Piece) -> int:
+        """As :meth:`add`, for a request whose descriptors are in a table already, which stays the caller's."""
+        if not self._free:
+            raise QueueFullError
+        head = self._free.pop()
+        DESCRIPTOR.pack_into(self._descriptors, DESCRIPTOR.size * head, *table, _INDIRECT, 0)
+        self._chains[head] = _Chain([head], None)
+        self.offer(head)
+        return head
+
+    def _link(self, table: int, indexes: Sequence[int], readable: Sequence[Piece], writable: Sequence[Piece]) -> None:
         view = self.memory.view(table, DESCRIPTOR.size * (max(indexes) + 1))
-        last = len(indexes) - 1
-        for place, (address, size, flags) in enumerate(pieces):
-            following = (indexes[place + 1], DescriptorFlag.NEXT) if place < last else (0, 0)
-            DESCRIPTOR.pack_into(
-                view, DESCRIPTOR.size * indexes[place], address, size, flags | following[1], following[0]
-            )
+        following = [*indexes[1:], 0]
+        flags = [_NEXT] * len(readable) + [_NEXT | _WRITE] * len(writable)
+        flags[-1] &= ~_NEXT
+        for index, piece, flag, after in zip(indexes, [*readable, *writable], flags, following, strict=True):
+            DESCRIPTOR.pack_into(view, DESCRIPTOR.size * index, *piece, flag, after)
 
     def notify(self) -> None:
         """Kick the device, if it wants to be told of what was published since the last time."""
