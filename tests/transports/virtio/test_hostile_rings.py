@@ -7,13 +7,13 @@ import random
 import struct
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from ninepfs.testing.guest import SPLIT_LAYOUT, Descriptor, Guest, Layout
 from ninepfs.testing.guest.memory import PAGE
 from ninepfs.testing.process import wait_until
-from ninepfs.transports.virtio.chains import Chain
 from ninepfs.transports.virtio.constants import DescriptorFlag
 from ninepfs.transports.virtio.virtqueue import Virtqueue
 from ninepfs.wire import Dialect, pack
@@ -453,7 +453,7 @@ def test_a_session_that_fails_breaks_the_queue_so_that_the_guest_does_not_wait_f
     """What would end the connection of a stream."""
     pop = Virtqueue.pop
 
-    def broken(self: Virtqueue[Chain], most: int) -> list[Chain]:
+    def broken(self: Virtqueue[Any], most: int) -> list[Any]:
         if self.size == 32:
             raise failure()
         return pop(self, most)
@@ -467,3 +467,19 @@ def test_a_session_that_fails_breaks_the_queue_so_that_the_guest_does_not_wait_f
     monkeypatch.undo()
     guest.reboot()
     attach(guest)
+
+
+def test_a_reset_at_the_moment_when_the_queue_breaks(scene: Scene) -> None:
+    """The device is as new after each reset, also if it found out just then that the queue was broken."""
+    guest = scene.guest()
+    for turn in range(100):
+        _, reply = pieces(guest)
+        guest.queue.describe(3, Descriptor(*reply, NEXT, 3))
+        guest.queue.offer(3)
+        guest.queue.publish()
+        guest.queue.kick()
+        for _ in range(turn):
+            guest.queue.broken()
+        guest.reboot()
+        guest.queue.broken()
+        attach(guest)
