@@ -13,7 +13,7 @@ import pytest
 
 from ninepfs.testing.guest import SPLIT_LAYOUT, Descriptor, Guest, Layout
 from ninepfs.testing.guest.memory import PAGE
-from ninepfs.testing.process import wait_until
+from ninepfs.testing.process import PATIENCE, wait_until
 from ninepfs.transports.virtio.constants import DescriptorFlag
 from ninepfs.transports.virtio.virtqueue import Virtqueue
 from ninepfs.wire import Dialect, pack
@@ -469,17 +469,33 @@ def test_a_session_that_fails_breaks_the_queue_so_that_the_guest_does_not_wait_f
     attach(guest)
 
 
-def test_a_reset_at_the_moment_when_the_queue_breaks(scene: Scene) -> None:
-    """The device is as new after each reset, also if it found out just then that the queue was broken."""
+class Hesitant(logging.Handler):
+    """Holds up whoever logs."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.entered = threading.Event()
+        self.over = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.entered.set()
+        self.over.wait(PATIENCE)
+
+
+def test_a_device_that_is_reset_while_it_finds_its_queue_broken_is_as_new(scene: Scene) -> None:
+    """What the old session still has to say does not reach the new one."""
     guest = scene.guest()
-    for turn in range(100):
-        _, reply = pieces(guest)
-        guest.queue.describe(3, Descriptor(*reply, NEXT, 3))
-        guest.queue.offer(3)
-        guest.queue.publish()
-        guest.queue.kick()
-        for _ in range(turn):
-            guest.queue.broken()
-        guest.reboot()
+    hesitant = Hesitant()
+    logging.getLogger("ninepfs").addHandler(hesitant)
+    try:
+        loop_of_one(guest)
+        assert hesitant.entered.wait(PATIENCE)
+        guest.stop()
+        guest.queue.reset()
         guest.queue.broken()
+        threading.Timer(0.2, hesitant.over.set).start()
+        guest.start()
         attach(guest)
+    finally:
+        hesitant.over.set()
+        logging.getLogger("ninepfs").removeHandler(hesitant)

@@ -171,6 +171,8 @@ class RingChannel(Channel):
         self._wake.ring()
 
     def refuse(self) -> None:
+        if self.refused:
+            return
         self.refused = True
         self.stop_reading()
         self._refuse()
@@ -200,13 +202,15 @@ class RingChannel(Channel):
             queue = self._queue
             if self._halting or queue is None or self.ended:
                 return []
-            chains = queue.pop(_BATCH)
-            if not chains:
-                return []
+            chains: list[RingSpace] = []
             try:
+                chains = queue.pop(_BATCH)
                 return [self._item(chain) for chain in chains]
             except ProtocolError:
                 queue.taken.difference_update(chain.head for chain in chains)
+                # Now, and not when the leader gets to it: if the device is reset meanwhile, that is none of the next
+                # session's business.
+                self.refuse()
                 raise
 
     def _item(self, chain: RingSpace) -> Item:
