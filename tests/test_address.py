@@ -20,8 +20,10 @@ from ninepfs.address import (
     Target,
     TcpAddress,
     UnixAddress,
+    VhostUserAddress,
     VsockAddress,
     parse_address,
+    parse_listen_address,
     split_target,
 )
 from ninepfs.wire import constants
@@ -96,6 +98,76 @@ def test_mistakes_get_one_sentence(url: str) -> None:
     assert text.endswith(".")
     assert "\n" not in text
     assert isinstance(caught.value, ValueError)
+
+
+MACHINES: list[tuple[str, VhostUserAddress, str]] = [
+    ("vhost-user:///run/x.sock?tag=share", VhostUserAddress("/run/x.sock", "share"), ""),
+    (
+        "VHOST-USER:/run/x.sock?tag=share",
+        VhostUserAddress("/run/x.sock", "share"),
+        "vhost-user:///run/x.sock?tag=share",
+    ),
+    ("vhost-user:x.sock?tag=share&connect", VhostUserAddress("x.sock", "share", True), ""),
+    (
+        "vhost-user:x?connect&tag=a%26b%FF",
+        VhostUserAddress("x", "a&b\udcff", True),
+        "vhost-user:x?tag=a%26b%FF&connect",
+    ),
+    ("vhost-user:///run/a%3Fb?tag=" + "x" * 254, VhostUserAddress("/run/a?b", "x" * 254), ""),
+]
+
+
+@pytest.mark.parametrize(("url", "address", "canonical"), MACHINES)
+def test_addresses_for_virtual_machines(url: str, address: VhostUserAddress, canonical: str) -> None:
+    assert parse_listen_address(url) == address
+    assert str(address) == (canonical or url)
+    assert parse_listen_address(str(address)) == address
+
+
+@pytest.mark.parametrize(("url", "address", "_canonical"), GOOD)
+def test_servers_listen_where_clients_connect(url: str, address: Address, _canonical: str) -> None:
+    assert parse_listen_address(url) == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *BAD,
+        "vhost-user:///run/x.sock",
+        "vhost-user:///run/x.sock?",
+        "vhost-user:///run/x.sock?tag=",
+        "vhost-user:///run/x.sock?tag",
+        "vhost-user:///run/x.sock?tag=a&b",
+        "vhost-user:///run/x.sock?tag=a&connect=yes",
+        "vhost-user:///run/x.sock?tag=a%00",
+        "vhost-user:///run/x.sock?tag=" + "x" * 255,
+        "vhost-user://run/x.sock?tag=a",
+        "vhost-user:?tag=a",
+        "vhost-user",
+    ],
+)
+def test_mistakes_of_servers_get_one_sentence(url: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse_listen_address(url)
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+
+
+def test_clients_do_not_connect_to_addresses_for_virtual_machines() -> None:
+    for parse in (parse_address, split_target):
+        with pytest.raises(AddressError, match="is for virtual machines"):
+            parse("vhost-user:///run/x.sock?tag=share")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=20), st.text(max_size=20), st.booleans())
+def test_any_tag_is_an_address_for_a_virtual_machine_or_a_mistake(path: str, tag: str, connect: bool) -> None:
+    try:
+        address = parse_listen_address(f"vhost-user:{path}?tag={tag}{'&connect' if connect else ''}")
+    except AddressError:
+        return
+    assert parse_listen_address(str(address)) == address
 
 
 @settings(max_examples=200, deadline=None)

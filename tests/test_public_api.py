@@ -10,12 +10,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import ninepfs
+from ninepfs import testing
 from ninepfs.client import Requests
 from ninepfs.server.handlers import HANDLERS
+from ninepfs.testing import guest
 from ninepfs.wire import Dialect, MessageType, fields_of
 from ninepfs.wire.messages import MESSAGES
 
@@ -56,6 +59,19 @@ def test_page_and_code_agree() -> None:
     """docs/api.md has one entry for each public name, and no other."""
     entries = re.findall(r"^\| `(\w+)", PAGE.read_text(), re.MULTILINE)
     assert sorted(entries) == sorted(ninepfs.__all__)
+
+
+@pytest.mark.parametrize("module", [testing, guest], ids=lambda module: module.__name__)
+def test_test_tools_are_documented(module: ModuleType) -> None:
+    """docs/testing.md names each of them, and they say what they are."""
+    page = PAGE.with_name("testing.md").read_text()
+    for name in module.__all__:
+        assert f"`{name}`" in page
+        value = getattr(module, name)
+        if inspect.isclass(value):
+            assert not [member for member, found in _public_members(value) if not inspect.getdoc(found)]
+        if callable(value):
+            assert value.__doc__
 
 
 def test_importing_is_cheap() -> None:

@@ -7,6 +7,11 @@
     vsock://[CID]:PORT      a virtual machine's socket; without CID: any (to listen) or this machine (to connect)
     fd://N                  an inherited file descriptor
 
+A server listens for virtual machines, too (see :func:`parse_listen_address`)::
+
+    vhost-user:///run/x.sock?tag=TAG            a unix socket to which a machine's frontend connects
+    vhost-user:///run/x.sock?tag=TAG&connect    one at which it waits; it is the only one
+
 Client commands take a *target*: an address and, behind it, the path of a file in the server's tree, see
 :func:`split_target`. Like in every URL, ``%XX`` stands for the byte with that hexadecimal number, so that ``%3F`` is a
 question mark in a name and ``%25`` a percent sign.
@@ -31,6 +36,11 @@ _MAX_PORT = 0xFFFF
 _MAX_U32 = 0xFFFFFFFF
 _KINDS = "tcp://HOST:PORT, unix:///PATH, vsock://CID:PORT or fd://N"
 _SAFE = "/@:+,=~!$&'()*;"
+_SAFE_TAG = "/@:+,=~!$'()*;"
+
+TAG_MAX: Final = 254
+"""Longest mount tag of a virtio 9P device, in bytes: what vhost-user carries of a device's configuration, less two.
+(QEMU's own 9P device takes 31.)"""
 
 
 class AddressError(ValueError):
@@ -80,7 +90,28 @@ class FdAddress:
         return f"fd://{self.fd}"
 
 
+@dataclass(frozen=True, slots=True)
+class VhostUserAddress:
+    """A unix socket of this host at which a virtual machine finds a virtio 9P device.
+
+    ``tag`` is what the guest mounts it by (1 to 254 bytes; undecodable ones as surrogates). With ``connect`` it is the
+    machine that listens, and the server that connects.
+    """
+
+    path: str
+    tag: str
+    connect: bool = False
+
+    def __str__(self) -> str:
+        options = f"?tag={quote(os.fsencode(self.tag), safe=_SAFE_TAG)}{'&connect' if self.connect else ''}"
+        return "vhost-user" + str(UnixAddress(self.path)).removeprefix("unix") + options
+
+
 Address: TypeAlias = TcpAddress | UnixAddress | VsockAddress | FdAddress
+"""Where a client finds a server."""
+
+ListenAddress: TypeAlias = Address | VhostUserAddress
+"""Where a server listens."""
 
 
 class Target(NamedTuple):
@@ -112,6 +143,34 @@ def parse_address(url: str) -> Address:
     return _network(url, kind, authority)
 
 
+def parse_listen_address(url: str) -> ListenAddress:
+    """Like :func:`parse_address`, with those at which only servers can be.
+
+    Raises:
+        AddressError: ``url`` is not an address, or has something behind the address.
+    """
+    kind, colon, rest = url.partition(":")
+    if kind.lower() != "vhost-user" or not colon:
+        return parse_address(url)
+    path, _, query = (rest.removeprefix("//") if rest.startswith("///") else rest).partition("?")
+    tag, connect = b"", False
+    for option in query.split("&") if query else ():
+        name, equals, value = option.partition("=")
+        if name == "tag" and equals:
+            tag = os.fsencode(_decode(value))
+        elif option == "connect":
+            connect = True
+        else:
+            raise AddressError(
+                f"{url!r} has an option that is neither 'tag=TAG' nor 'connect' behind '?'; write %26 for an ampersand."
+            )
+    if not tag or len(tag) > TAG_MAX or b"\0" in tag:
+        raise AddressError(
+            f"{url!r} needs a mount tag of 1 to {TAG_MAX} bytes; write vhost-user:///run/x.sock?tag=share."
+        )
+    return VhostUserAddress(_unix(url, _decode(path)).path, os.fsdecode(tag), connect)
+
+
 def split_target(url: str) -> Target:
     """Splits ``ADDRESS[/PATH][?aname=EXPORT]``, what client commands take, into its parts.
 
@@ -139,6 +198,8 @@ def _split_kind(url: str) -> tuple[str, str]:
     kind = kind.lower()
     if kind == "unix" and colon:
         return kind, rest.removeprefix("//") if rest.startswith("///") else rest
+    if kind == "vhost-user" and colon:
+        raise AddressError(f"{url!r} is for virtual machines; programs connect to {_KINDS}.")
     if kind not in ("tcp", "vsock", "fd") or not rest.startswith("//"):
         raise AddressError(f"{url!r} is not the address of a 9P server; write {_KINDS}.")
     return kind, rest[2:]

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ninepfs.address import parse_address
+from ninepfs.address import parse_listen_address
 from ninepfs.drivers.base import Driver
 from ninepfs.server import DIALECTS, Export, Limits, Server
-from ninepfs.transports.stream import Listener
+from ninepfs.transports import Listener, listen
 from ninepfs.wire import Dialect
 
 STOP_LIMIT = 20.0
@@ -47,12 +47,12 @@ def serving(
     """
     if not urls:
         raise ValueError("serving needs at least one address to listen on")
-    addresses = [parse_address(url) for url in urls]
+    addresses = [parse_listen_address(url) for url in urls]
     server = Server(Export(exports) if isinstance(exports, Driver) else exports, limits, dialects)
     listeners: list[Listener] = []
     try:
         for address in addresses:
-            listeners.append(Listener(server, address))  # noqa: PERF401  # those before one that fails are stopped
+            listeners.append(listen(server, address))  # noqa: PERF401  # those before one that fails are stopped
         for listener in listeners:
             listener.start()
         yield [str(listener.address) for listener in listeners]
@@ -60,6 +60,8 @@ def serving(
         for listener in listeners:
             listener.stop()
         server.stop(STOP_LIMIT)
+        for listener in listeners:
+            listener.close()
 
 
 def serve(

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from ninepfs.client import Client, ServerClosedError
+from ninepfs.testing.guest import QemuGuest
 from ninepfs.testing.process import wait_until
 from ninepfs.wire.constants import LFlag
 from ninepfs.wire.messages import Rlopen, Tgetattr, Tlopen
@@ -168,6 +169,55 @@ def test_modes_of_new_files_are_those_of_the_client_whatever_the_umask(share: Pa
             client.mkdir(client.root.fid, "new", 0o757)
         server.end()
     assert stat.S_IMODE((share / "new").stat().st_mode) == 0o757
+
+
+def test_virtual_machines_find_devices_by_their_tags(share: Path, tmp_path: Path) -> None:
+    """Two devices of one server, of which the one listens and the other connects; each says what QEMU is to be told."""
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.bind(str(tmp_path / "y,z"))
+    waiting.listen()
+    urls = [f"vhost-user://{tmp_path}/x?tag=share", f"vhost-user://{tmp_path}/y,z?tag=the%20other&connect"]
+    listen = [word for url in urls for word in ("--listen", url)]
+    with serve(share, *listen, listeners=2, exports=3) as running:
+        assert running.lines[0] == f"serving on {urls[0]}"
+        assert running.lines[1].startswith("  QEMU: -object memory-backend-memfd,")
+        assert f"path={tmp_path}/x " in running.lines[1]
+        assert running.lines[1].endswith("virtio-id=9,num_vqs=1,vq_size=128,config_size=7")
+        assert running.lines[3] == "  mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 share /mnt"
+        assert f"path={tmp_path}/y,,z,server=on,wait=on " in running.lines[5]
+        assert running.lines[5].endswith("config_size=11")
+        assert running.lines[7].endswith(" 'the other' /mnt")
+        first = socket.socket(socket.AF_UNIX)
+        first.connect(str(tmp_path / "x"))
+        second, _ = waiting.accept()
+        for sock, tag in ((first, "share"), (second, "the other")):
+            with QemuGuest(sock) as guest:
+                guest.boot()
+                assert guest.mount_tag() == tag
+        assert running.end() == ""
+    assert not (tmp_path / "x").exists()
+    waiting.close()
+
+
+def test_it_ends_with_the_only_virtual_machine_there_can_be(share: Path, tmp_path: Path) -> None:
+    waiting = socket.socket(socket.AF_UNIX)
+    waiting.bind(str(tmp_path / "x"))
+    waiting.listen()
+    with serve(share, "--listen", f"vhost-user://{tmp_path}/x?tag=share&connect", exports=3) as running:
+        sock, _ = waiting.accept()
+        with QemuGuest(sock) as guest:
+            guest.boot()
+            assert running.process.poll() is None
+        assert running.process.wait(PATIENCE) == 0
+    waiting.close()
+
+
+def test_nobody_is_there_to_connect_to(share: Path, tmp_path: Path) -> None:
+    url = f"vhost-user://{tmp_path}/x?tag=share&connect"
+    assert fails(share, "--listen", url).endswith(f"cannot connect to {url}: no such file or directory.")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(tmp_path / "x"))
+        assert fails(share, "--listen", url).endswith("nobody listens there; start the virtual machine first.")
 
 
 def test_ipv6_is_an_address_like_others(share: Path) -> None:

@@ -47,7 +47,7 @@ def test_commands(place: str, words: list[str]) -> None:
     """Subcommands and options are there."""
     if words[0].startswith("-"):
         return
-    command = importlib.import_module(f"ninepfs.cli.{words[0]}").command
+    command = importlib.import_module(f"ninepfs.cli.{words[0].replace('-', '_')}").command
     assert isinstance(command, click.Command)
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
     used = {word.split("=")[0] for word in words[1:] if re.match(r"--?[a-z]", word)}

@@ -16,7 +16,7 @@ import pytest
 
 from . import cache
 from .kernel import kernel
-from .server import Server, as_user, server_command
+from .server import Server, as_user, is_ours, server_command
 from .uml import Guest, GuestError, Mount, Network, Result, require
 
 ORDINARY_USER = 54321
@@ -81,6 +81,8 @@ class Rig:
     def server(self) -> Server:
         """The server, started when needed."""
         if self._server is None or not self._server.alive:
+            if self._guest is not None:
+                self._guest.kill()  # it cannot find another server by its virtio device
             self._server = self._stack.enter_context(Server(self.network, self.share, user=self.user))
             self._mounts = {}
         return self._server
@@ -89,22 +91,33 @@ class Rig:
     def guest(self) -> Guest:
         """The guest, booted when needed."""
         if self._guest is None or not self._guest.alive:
-            self._guest = self._stack.enter_context(Guest(self.network))
+            self._guest = self._stack.enter_context(Guest(self.network, virtio_sockets=self.virtio_sockets))
             self._mounts = {}
             self._has_fscache = False
         return self._guest
+
+    @property
+    def virtio_sockets(self) -> list[Path]:
+        """For the virtio devices of guests; none if the server under test is not ours."""
+        return [self.server.socket] if is_ours() else []
 
     def directory(self, mount: Mount | None = None) -> str:
         """Where the guest has this mount; mounted at the first use."""
         mount = mount or self.server.mount()
         guest = self.guest
         if mount not in self._mounts:
+            self._free_device(mount)
             try:
                 self._mounts[mount] = guest.mount(mount)
             except GuestError as error:
                 error.add_note(self._server_log())
                 raise
         return self._mounts[mount]
+
+    def _free_device(self, mount: Mount) -> None:
+        """The guest has one virtio device, which can be mounted once at a time."""
+        for other in [other for other in self._mounts if other.transport == mount.transport == "virtio"]:
+            self.guest.run(f"umount {self._mounts.pop(other)}", 30)
 
     def provide_fscache(self) -> None:
         """Give the guest a disk for cache=fscache; it is a file in the guest's memory."""

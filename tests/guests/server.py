@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import Self
 from .uml import GuestError, Mount, Network, Process, wait_until
 
 # Another server may be tried by putting its command line into this variable.
-# Placeholders: {address}, {port}, {share}, {model}.
+# Placeholders: {address}, {port}, {share}, {model}, {socket}.
 COMMAND_VARIABLE = "NINEPFS_GUEST_SERVER"
 OPTIONS_VARIABLE = "NINEPFS_GUEST_OPTIONS"  # mount options that such a server needs
 OUR_COMMAND = shlex.join([str(Path(sys.executable).parent / "9pfs"), "serve", "{share}"]) + (
-    " --listen tcp://{address}:{port} --security-model {model}"
+    " --listen tcp://{address}:{port} --listen vhost-user://{socket}?tag=share --security-model {model}"
 )
 LISTENING = "0A"  # a state in /proc/net/tcp
 
@@ -69,13 +70,15 @@ class Server:
         self.share = share
         self.user = user
         self.port = network.free_port()
+        self.directory = Path()
         self.log = Path()
         self._process: Process | None = None
 
     def __enter__(self) -> Self:
-        handle, name = tempfile.mkstemp(prefix="ninepfs-server-", suffix=".log")
-        os.close(handle)
-        self.log = Path(name)
+        self.directory = Path(tempfile.mkdtemp(prefix="ninepfs-server-"))
+        if self.user is not None:
+            os.chown(self.directory, self.user, self.user)
+        self.log = self.directory / "log"
         self._process = Process(self.network.command(self._command_line()), self.log)
         if not wait_until(lambda: self._listens() or not self.alive, 20) or not self.alive:
             text = self.read_log()
@@ -88,7 +91,12 @@ class Server:
     ) -> None:
         if self._process:
             self._process.terminate()
-        self.log.unlink(missing_ok=True)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @property
+    def socket(self) -> Path:
+        """Where guests find the virtio device."""
+        return self.directory / "virtio"
 
     @property
     def alive(self) -> bool:
@@ -118,11 +126,17 @@ class Server:
         assert isinstance(extra, tuple)
         return Mount(self.network.server_address, options=options + extra, **changes)  # type: ignore[arg-type]
 
+    def virtio_mount(self, **changes: str | int | tuple[str, ...]) -> Mount:
+        """What a guest with the virtio device mounts."""
+        changes = {"transport": "virtio", "msize": 512000, **changes}
+        return Mount("share", **changes)  # type: ignore[arg-type]
+
     def _command_line(self) -> list[str]:
         places = {
             "address": self.network.server_address,
             "port": str(self.port),
             "share": str(self.share),
+            "socket": str(self.socket),
             "model": "passthrough" if self.user is None else "none",  # without privilege, chown cannot succeed
         }
         words = [word.format_map(places) for word in shlex.split(server_command())]

@@ -12,7 +12,7 @@ import pytest
 
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
-from ninepfs.testing import Served, serve_pair
+from ninepfs.testing import Served, serve_pair, serve_virtio
 from ninepfs.wire.constants import LFlag
 
 
@@ -52,6 +52,10 @@ def no_defects(log: Records) -> Iterator[Records]:
     assert not [logging.Formatter().format(record) for record in defects]
 
 
+def _kind(param: tuple[str, object]) -> str:
+    return param[0] if param[1] is serve_pair else "virtio"
+
+
 @pytest.fixture
 def share(tmp_path: Path) -> Path:
     """A directory to serve."""
@@ -60,10 +64,11 @@ def share(tmp_path: Path) -> Path:
     return directory
 
 
-@pytest.fixture(params=["passthrough", "none"])
+@pytest.fixture(params=[("passthrough", serve_pair), ("none", serve_pair), ("none", serve_virtio)], ids=_kind)
 def served(share: Path, request: pytest.FixtureRequest, no_defects: Records) -> Iterator[Served]:
-    """The directory, served in each security model."""
-    with serve_pair(LocalDriver(share, request.param), msize=65536) as served:
+    """The directory, served in each security model, and once through virtqueues."""
+    model, serve = request.param
+    with serve(LocalDriver(share, model), msize=65536) as served:
         yield served
 
 

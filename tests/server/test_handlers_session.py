@@ -118,11 +118,11 @@ def test_an_unknown_version_ends_the_session_too(connection: Connection) -> None
     assert isinstance(call(connection, Tclunk(1)), Rerror)
 
 
-def test_after_tversion_larger_messages_end_the_session(served: Served) -> None:
-    client = served.connect(msize=8192)
-    client.connection.send_raw(b"\x01\x20\0\0d\0\0")
-    with pytest.raises(ServerClosedError):
-        client.connection.receive(5)
+def test_after_tversion_larger_messages_end_the_session(share: Path) -> None:
+    with serve_pair(LocalDriver(share), msize=8192) as served:
+        served.client.connection.send_raw(b"\x01\x20\0\0d\0\0")
+        with pytest.raises(ServerClosedError):
+            served.client.connection.receive(5)
 
 
 # --- auth and attach --------------------------------------------------------------------------------------------

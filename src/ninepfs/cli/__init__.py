@@ -9,7 +9,7 @@ import click
 from ninepfs import __version__
 from ninepfs.cli.mistakes import Mistake
 
-_COMMANDS = ("serve", "ls", "cat", "stat", "check")
+_COMMANDS = ("serve", "qemu-args", "ls", "cat", "stat", "check")
 
 
 class _Lazy(click.Group):
@@ -21,7 +21,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = importlib.import_module(f"ninepfs.cli.{cmd_name}").command
+        command = importlib.import_module(f"ninepfs.cli.{cmd_name.replace('-', '_')}").command
         assert isinstance(command, click.Command)
         return command
 

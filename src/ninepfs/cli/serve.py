@@ -12,22 +12,36 @@ import sys
 
 import click
 
-from ninepfs.address import Address, AddressError, FdAddress, TcpAddress, UnixAddress, VsockAddress, parse_address
+from ninepfs.address import (
+    AddressError,
+    FdAddress,
+    ListenAddress,
+    TcpAddress,
+    UnixAddress,
+    VhostUserAddress,
+    VsockAddress,
+    parse_listen_address,
+)
 from ninepfs.cli import dialects as dialects_named
+from ninepfs.cli import qemu_args
 from ninepfs.drivers import LocalDriver
 from ninepfs.drivers.local import MODELS
 from ninepfs.server import DIALECTS, Export, Limits, Server
-from ninepfs.transports.stream import Listener, ListenError
+from ninepfs.transports import Listener, ListenError, listen
 from ninepfs.wire import Dialect
 from ninepfs.wire.constants import DEFAULT_MSIZE, MAX_MSIZE, MIN_MSIZE
 
 _DEFAULT = "tcp://127.0.0.1:5640"
 
+_VIRTIO_MSIZE = 512000
+"""Linux describes a request with at most 128 pages, three of which are not for data."""
+
 
 @click.command()
 @click.argument("exports", metavar="[ANAME=]PATH...", nargs=-1, required=True)
 @click.option("--listen", "-l", "urls", metavar="URL", multiple=True,
-              help="Where to listen: tcp://HOST:PORT, unix:///PATH, vsock://:PORT, fd://N. May be repeated. "
+              help="Where to listen: tcp://HOST:PORT, unix:///PATH, vsock://:PORT, fd://N, or for virtual machines "
+                   "vhost-user:///PATH?tag=TAG. May be repeated. "
                    f"Default: {_DEFAULT}, or the sockets that systemd passes.")  # fmt: skip
 @click.option("--security-model", "-s", type=click.Choice(sorted(MODELS)), default=None,
               help="Whose files are on the host: 'passthrough' keeps the client's owners (needs root); 'none' lets "
@@ -63,7 +77,7 @@ def command(
     listeners: list[Listener] = []
     try:
         for address in _addresses(urls):
-            listeners.append(Listener(server, address))  # noqa: PERF401  # those before the one that fails are stopped
+            listeners.append(listen(server, address))  # noqa: PERF401  # those before the one that fails are stopped
     except ListenError as failure:
         for listener in listeners:
             listener.stop()
@@ -81,7 +95,7 @@ def command(
         listener.start()
         for line in _instructions(listener, server):
             click.echo(line)
-    _wait(signals, server, only_client=all(listener.connected for listener in listeners))
+    _wait(signals, listeners)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # a second one ends the process at once
     for listener in listeners:
         listener.stop()
@@ -91,10 +105,10 @@ def command(
     os._exit(0)  # threads that hang in a system call would keep the interpreter from ending
 
 
-def _wait(signals: set[signal.Signals], server: Server, *, only_client: bool) -> None:
-    """Until a signal comes, or the only client there can ever be is gone."""
-    while only_client:
-        if signal.sigtimedwait(signals, 0.2) is not None or not server.engine.connections:
+def _wait(signals: set[signal.Signals], listeners: list[Listener]) -> None:
+    """Until a signal comes, or the only clients there can ever be are gone."""
+    while all(listener.connected for listener in listeners):
+        if signal.sigtimedwait(signals, 0.2) is not None or not any(listener.busy for listener in listeners):
             return
     signal.sigwait(signals)
 
@@ -114,12 +128,12 @@ def _export(text: str, model: str, readonly: bool) -> Export:
     return Export(driver, name, readonly=readonly)
 
 
-def _addresses(urls: tuple[str, ...]) -> list[Address]:
+def _addresses(urls: tuple[str, ...]) -> list[ListenAddress]:
     if not urls:
         passed = _passed_by_systemd()
-        return [FdAddress(fd) for fd in passed] or [parse_address(_DEFAULT)]
+        return [FdAddress(fd) for fd in passed] or [parse_listen_address(_DEFAULT)]
     try:
-        return [parse_address(url) for url in urls]
+        return [parse_listen_address(url) for url in urls]
     except AddressError as failure:
         raise click.UsageError(str(failure)) from None
 
@@ -145,14 +159,17 @@ def _instructions(listener: Listener, server: Server) -> list[str]:
     """How to mount what the listener shares: for each export the exact command."""
     where, options = _mount(listener.address, server.limits.msize, max(server.dialects))
     lines = [f"serving on {listener.address}"]
+    if isinstance(listener.address, VhostUserAddress):
+        lines += [f"  QEMU: {qemu_args.text([listener.address])}", "  and in the guest:"]
     for export in server.exports:
         chosen = f",aname={export.name}" if len(server.exports) > 1 else ""
         lines.append("  " + shlex.join(["mount", "-t", "9p", "-o", options + chosen, where, "/mnt"]))
     return lines
 
 
-def _mount(address: Address, msize: int, dialect: Dialect) -> tuple[str, str]:
-    msize = min(msize, 1 << 20)  # Linux takes no more on these transports
+def _mount(address: ListenAddress, msize: int, dialect: Dialect) -> tuple[str, str]:
+    # Linux takes no more on these transports.
+    msize = min(msize, _VIRTIO_MSIZE if isinstance(address, VhostUserAddress) else 1 << 20)
     common = f"version={dialect.version.decode().replace('9P', '9p')},msize={msize}"
     match address:
         case TcpAddress(host, port):
@@ -163,3 +180,5 @@ def _mount(address: Address, msize: int, dialect: Dialect) -> tuple[str, str]:
             return "share", f"trans=fd,rfdno=N,wfdno=N,{common}"
         case FdAddress():
             return "share", f"trans=fd,rfdno=N,wfdno=N,{common}"
+        case VhostUserAddress(tag=tag):
+            return tag, f"trans=virtio,{common}"

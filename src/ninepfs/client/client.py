@@ -11,6 +11,7 @@ from typing import Self
 
 from ninepfs.address import Address
 from ninepfs.client.connection import Connection, connect_socket
+from ninepfs.client.link import Link
 from ninepfs.client.paths import Path, about, split_path
 from ninepfs.client.requests import Name, Requests
 from ninepfs.client.tree import Tree, not_found, walk_names
@@ -69,7 +70,7 @@ class Client(Requests):
     @classmethod
     def over(
         cls,
-        sock: socket.socket,
+        sock: socket.socket | Link,
         *,
         msize: int = DEFAULT_MSIZE,
         dialect: Dialect = Dialect.L,
@@ -81,7 +82,7 @@ class Client(Requests):
         """Like :meth:`connect`, over a connected socket, which the client owns from now on.
 
         Args:
-            sock: the socket, blocking.
+            sock: the socket, blocking, or another way of messages (:mod:`ninepfs.client.link`).
             msize: see :meth:`connect`, as for the others.
             dialect: the dialect to offer.
             aname: which export.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import time
 from collections import deque
@@ -13,8 +12,8 @@ from typing import Self, TypeVar, cast
 
 from ninepfs.address import Address, FdAddress, TcpAddress, UnixAddress, parse_address
 from ninepfs.client.errors import ServerClosedError, error_of
+from ninepfs.client.link import Link, StreamLink
 from ninepfs.wire import (
-    HEADER,
     MESSAGES,
     NUMBERS,
     Buffer,
@@ -25,11 +24,10 @@ from ninepfs.wire import (
     pack,
     unpack,
 )
-from ninepfs.wire.constants import DEFAULT_MSIZE, HEADER_SIZE, NOTAG
+from ninepfs.wire.constants import DEFAULT_MSIZE, NOTAG
 from ninepfs.wire.messages import Rerror, Rlerror, Tversion
 
 _VSOCK_CID_LOCAL = 1
-_INPUT_SIZE = 1 << 16
 _RERROR, _RLERROR = NUMBERS[Rerror], NUMBERS[Rlerror]
 
 ReplyT = TypeVar("ReplyT", bound=Message)
@@ -69,13 +67,14 @@ def connect_socket(address: Address | str, timeout: float | None = None) -> sock
 
 
 class Connection:
-    """One socket to a server: frames messages, gives out tags and keeps replies until they are asked for.
+    """A way to a server: gives out tags and keeps replies until they are asked for.
 
     Requests may be sent one after another without waiting (:meth:`send`); the server may answer them in any order.
     A connection belongs to one thread. An exception that interrupts a wait (Ctrl-C, a timeout) leaves it usable.
 
     Args:
-        sock: a connected stream socket. The connection owns it from now on and closes it.
+        link: a connected stream socket, or another way of messages (:mod:`ninepfs.client.link`). The connection owns it
+            from now on and closes it.
         msize: largest message in bytes, of either direction.
         dialect: what the messages mean. Tversion decides both anew, see :meth:`negotiated`.
         timeout: seconds to wait for a message where a method is not told how long, None for as long as it takes.
@@ -83,13 +82,13 @@ class Connection:
 
     def __init__(
         self,
-        sock: socket.socket,
+        link: socket.socket | Link,
         *,
         msize: int = DEFAULT_MSIZE,
         dialect: Dialect = Dialect.BASE,
         timeout: float | None = None,
     ) -> None:
-        self.socket = sock
+        self._link = StreamLink(link) if isinstance(link, socket.socket) else link
         self.timeout = timeout
         self.msize = msize
         self.dialect = dialect
@@ -101,10 +100,17 @@ class Connection:
         self._unexpected: deque[tuple[int, Message]] = deque()
         self._next_tag = 0
         self._why_closed: str | None = None
-        self._input = memoryview(bytearray(_INPUT_SIZE))
-        self._start = self._end = 0  # of what is in _input
-        self._large: memoryview | None = None  # a message too large for _input, and how much of it is there
-        self._filled = 0
+
+    @property
+    def socket(self) -> socket.socket:
+        """The stream socket.
+
+        Raises:
+            ValueError: the connection is made of something else.
+        """
+        if not isinstance(self._link, StreamLink):
+            raise ValueError("the connection has no socket")
+        return self._link.socket
 
     # --- sending --------------------------------------------------------------------------------------------------
 
@@ -129,7 +135,13 @@ class Connection:
         self._check_open()
         self.busy = True
         try:
-            self._send_all(memoryview(data))
+            self._link.send(memoryview(data), self.msize, self._store)
+        except ServerClosedError as error:
+            raise self._closed(str(error)) from error
+        except BaseException:
+            # Half of a request may be out: nothing that follows would be understood.
+            self._closed("a request was interrupted while it was being sent")
+            raise
         finally:
             self.busy = False
         self._sent[tag] = NUMBERS[type(message)]
@@ -143,9 +155,9 @@ class Connection:
         """
         self._check_open()
         try:
-            self.socket.sendall(data)
-        except ConnectionError as error:
-            raise self._closed(_by_server(error)) from error
+            self._link.send_raw(data)
+        except ServerClosedError as error:
+            raise self._closed(str(error)) from error
 
     def _free_tag(self) -> int:
         if len(self._sent) >= NOTAG:
@@ -155,27 +167,6 @@ class Connection:
             tag = (tag + 1) % NOTAG
         self._next_tag = (tag + 1) % NOTAG
         return tag
-
-    def _send_all(self, data: memoryview) -> None:
-        try:
-            while data:
-                try:
-                    data = data[self.socket.send(data, socket.MSG_DONTWAIT) :]
-                except BlockingIOError:
-                    self._wait_to_send()
-        except ConnectionError as error:
-            raise self._closed(_by_server(error)) from error
-        except BaseException:
-            # Half of a request is out: nothing that follows would be understood.
-            self._closed("a request was interrupted while it was being sent")
-            raise
-
-    def _wait_to_send(self) -> None:
-        poll = select.poll()
-        poll.register(self.socket, select.POLLIN | select.POLLOUT)
-        for _, events in poll.poll():
-            if events & select.POLLIN and not events & select.POLLOUT:
-                self._store(self._next_message(None))
 
     # --- receiving ------------------------------------------------------------------------------------------------
 
@@ -303,52 +294,13 @@ class Connection:
         self._check_open()
         self.busy = True
         try:
-            return self._next_message(deadline)
+            return self._link.receive(self.msize, deadline)
+        except ServerClosedError as error:
+            raise self._closed(str(error)) from error
+        except ProtocolError as error:
+            raise self._broken(str(error)) from error
         finally:
             self.busy = False
-
-    def _next_message(self, deadline: float | None) -> memoryview:
-        """The next whole message. When this is interrupted, the next call goes on from there."""
-        while self._large is None:
-            there = self._end - self._start
-            if there >= HEADER_SIZE:
-                size = HEADER.unpack_from(self._input, self._start)[0]
-                if not HEADER_SIZE <= size <= self.msize:
-                    raise self._broken(f"the server sent a message of {size} bytes, but msize is {self.msize}")
-                if size <= there:
-                    message = memoryview(bytes(self._input[self._start : self._start + size]))
-                    self._start += size
-                    return message
-                if size > _INPUT_SIZE // 2:
-                    # It goes straight into memory of its own, which the caller may keep.
-                    self._large = memoryview(bytearray(size))
-                    self._large[:there] = self._input[self._start : self._end]
-                    self._filled = there
-                    self._start = self._end = 0
-                    break
-            if self._start:
-                self._input[:there] = bytes(self._input[self._start : self._end])
-                self._start, self._end = 0, there
-            self._end += self._receive_into(self._input[self._end :], deadline)
-        while self._filled < len(self._large):
-            self._filled += self._receive_into(self._large[self._filled :], deadline)
-        message, self._large = self._large.toreadonly(), None
-        return message
-
-    def _receive_into(self, room: memoryview, deadline: float | None) -> int:
-        if deadline is not None:
-            poll = select.poll()
-            poll.register(self.socket, select.POLLIN)
-            if not poll.poll(max(0, (deadline - time.monotonic()) * 1000)):
-                raise TimeoutError(errno.ETIMEDOUT, "the server did not answer in time")
-        try:
-            count = self.socket.recv_into(room)
-        except ConnectionError as error:
-            raise self._closed(_by_server(error)) from error
-        if not count:
-            midway = " in the middle of a message" if self._end > self._start or self._large is not None else ""
-            raise self._closed(f"the server closed the connection{midway}")
-        return count
 
     # --- the end --------------------------------------------------------------------------------------------------
 
@@ -358,7 +310,7 @@ class Connection:
         return self._why_closed is not None
 
     def close(self) -> None:
-        """Closes the socket. The server forgets all fids of the connection then."""
+        """Ends it. The server forgets all fids of the connection then."""
         self._closed("the connection is closed")
 
     def __enter__(self) -> Self:
@@ -376,13 +328,9 @@ class Connection:
     def _closed(self, why: str) -> ServerClosedError:
         if self._why_closed is None:
             self._why_closed = why
-            self.socket.close()
+            self._link.close()
         return ServerClosedError(why)
 
     def _broken(self, why: str) -> ProtocolError:
         self._closed(f"the connection was closed because {why}")
         return ProtocolError(why)
-
-
-def _by_server(error: OSError) -> str:
-    return f"the server closed the connection ({error.strerror})"

@@ -10,29 +10,68 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from ninepfs.wire.codec import PackInto
+from ninepfs.wire.constants import WRITE_OVERHEAD
+from ninepfs.wire.fields import ProtocolError
+from ninepfs.wire.messages import NUMBERS, Twrite
 
 if TYPE_CHECKING:
     from ninepfs.server.request import Request
 
 
+DATA_BEGINS: Final = {NUMBERS[Twrite]: WRITE_OVERHEAD}
+"""By message number: requests whose data a transport may leave where the client put it, and how many bytes come before
+the data, its count included."""
+
+APART: Final = 0x100
+"""Added to the message number of a request that comes so: its buffer ends where the data begins, and
+:meth:`Space.data` gives the data."""
+
+
+class NoRoomError(ProtocolError):
+    """The client left less space for a reply than it needs."""
+
+
 class Space(ABC):
     """Where the reply to a request goes. Not for several threads at once."""
 
+    __slots__ = ()
+
+    @property
+    def room(self) -> int:
+        """The most bytes that :meth:`payload` can hold; no limit, but for transports whose clients provide the space.
+        A negative number means that not even a reply without data fits."""
+        return 0xFFFFFFFF
+
+    def data(self, start: int, count: int) -> Sequence[memoryview]:
+        """``count`` bytes from ``start`` of a request that came without its data (see :data:`APART`), in pieces, at
+        most 1024. The client may still be writing to them.
+
+        Raises:
+            ProtocolError: the client sent less.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def payload(self, count: int) -> Sequence[memoryview]:
-        """Writable memory for the data of an Rread or Rreaddir, at most ``count`` bytes, in the place where it
-        leaves: nothing is copied afterwards. Valid until the reply is put."""
+        """Writable memory for the data of an Rread or Rreaddir, ``count`` bytes or as many as there is :attr:`room`
+        for, in the place where it leaves: nothing is copied afterwards. At most 1024 pieces, valid until the reply is
+        put."""
 
     @abstractmethod
     def put(self, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
-        """Add a reply."""
+        """Add a reply.
+
+        Raises:
+            NoRoomError: it does not fit; another one may.
+        """
 
     @abstractmethod
     def put_payload(self, number: int, tag: int, count: int) -> None:
-        """Add a reply of message ``number`` whose ``count`` bytes of data are already in :meth:`payload`."""
+        """Add a reply of message ``number`` whose ``count`` bytes of data are already in :meth:`payload` (raises as
+        :meth:`put`)."""
 
     def splice(self, fd: int, offset: int, count: int) -> int | None:
         """Take up to ``count`` bytes of data from a file in the place of :meth:`payload`, without their entering the
@@ -53,7 +92,8 @@ class Space(ABC):
 
 
 Item: TypeAlias = tuple[int, int, memoryview, int, int, Space]
-"""A request as it came: (message number, tag, buffer, start of the body, end of the message, space for the reply)."""
+"""A request as it came: (message number, tag, buffer, start of the body, end of the message, space for the reply). The
+client cannot change the buffer any more."""
 
 
 class Desk(ABC):
@@ -120,6 +160,11 @@ class Channel(ABC):
     def stop_reading(self) -> None:
         """Make :meth:`Desk.receive` return nothing more, in whichever thread it waits."""
 
+    def refuse(self) -> None:
+        """The session ends before its client does, which broke the rules or met a failure of the server: nothing more
+        is received. A transport that has a way to tell the client does so."""
+        self.stop_reading()
+
     @abstractmethod
     def close(self) -> None:
-        """Nobody uses the channel any more."""
+        """Nobody uses the channel any more, but for requests in flight that are still running."""

@@ -28,7 +28,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ninepfs.server.channel import Channel, Desk
+from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, NoRoomError
 from ninepfs.server.crew import Crew
 from ninepfs.server.request import Request
 from ninepfs.server.session import Session
@@ -60,6 +60,7 @@ _FIDS = {
     for number, (message, _) in MESSAGES.items()
 }
 """By message number, which of its fields are fids that the server looks up."""
+_FIDS.update({number + APART: _FIDS[number] for number in DATA_BEGINS})
 
 
 class Connection:
@@ -160,10 +161,13 @@ class Engine:
             log.info("%s: gone", channel.peer)
         except ProtocolError as failure:
             log.warning("%s: session ended: %s", channel.peer, failure)
+            channel.refuse()
         except OSError as failure:
             log.info("%s: gone: %s", channel.peer, failure.strerror)
+            channel.refuse()
         except BaseException:
             log.exception("%s: session ended by a defect of the server", channel.peer)
+            channel.refuse()
         self._end(connection, desk.request.session)
 
     def _await_room(self, session: Session) -> None:
@@ -232,6 +236,10 @@ class Engine:
                         space.put(pack, tag, reply)
                 except OSError:
                     raise
+                except NoRoomError as failure:
+                    log.debug("%s: the reply to message %d: %s", channel.peer, number, failure)
+                    pack, reply = request.session.error(OSError(errno.EMSGSIZE, str(failure)))
+                    space.put(pack, tag, reply)
                 except Exception:  # numbers out of range: the driver's fault, not the client's
                     log.exception("%s: the reply to message %d cannot be packed", channel.peer, number)
                     pack, reply = request.session.error(OSError(errno.EIO, "defect"))
@@ -292,21 +300,21 @@ class Engine:
                 idle = 0
             time.sleep(TICK)
             idle += 1
-            for _ in range(len(self._unstarted)):
-                job, arguments = self._unstarted.popleft()
-                self.start(job, *arguments)
-            active, busy = self._look(patience)
-            if busy:
+            active, running = self._look(patience)
+            if running:
                 idle = 0
             # Leaders that poll would only take the interpreter from each other.
             patience = _PATIENCE if active == 1 else 0
 
-    def _look(self, patience: int) -> tuple[int, bool]:
-        """Look at all leaders once. Returns how many had something to do since, and whether any is in a request now.
+    def _look(self, patience: int) -> tuple[int, int]:
+        """Look at all leaders; returns how many began a batch since the last time, and how many are in a handler.
 
-        A function of its own: when the watchdog sleeps it has nothing left that keeps the last client's desk alive.
+        A function of its own, because what it refers to must not live on while the watchdog sleeps.
         """
-        active, busy = 0, False
+        active = inside = 0
+        for _ in range(len(self._unstarted)):
+            job, arguments = self._unstarted.popleft()
+            self.start(job, *arguments)
         for connection in tuple(self.connections):
             desk = connection.desk
             running = desk.running
@@ -315,12 +323,12 @@ class Engine:
                 active += 1
             desk.patience = patience
             if running:
-                busy = True
+                inside += 1
                 if running == connection.seen:
                     self._relieve(connection, desk, running)
                     running = 0
             connection.seen = running
-        return active, busy
+        return active, inside
 
     def _relieve(self, connection: Connection, desk: Desk, running: int) -> None:
         """Relieve a leader of everything but the request that it is at."""

@@ -78,13 +78,13 @@ class Request:
         return fid
 
     def fill(self, data: bytes) -> int:
-        """Put the data of an Rread or Rreaddir into its place; returns how much that is."""
+        """Put the data of an Rread or Rreaddir into its place, as far as there is room; returns how much that is."""
         done = 0
         for buffer in self.space.payload(len(data)):
             part = data[done : done + len(buffer)]
             buffer[: len(part)] = part
             done += len(part)
-        return len(data)
+        return done
 
     @property
     def given_up(self) -> bool:

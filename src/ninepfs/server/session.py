@@ -9,14 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ninepfs.server.channel import Channel, Space
+from ninepfs.server.channel import Channel, NoRoomError, Space
 from ninepfs.server.fid import Fid
 from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.server.xattr import XattrRead, XattrWrite
 from ninepfs.wire.codec import CODECS, PackInto, UnpackBody
 from ninepfs.wire.constants import READ_OVERHEAD, XATTR_CREATE
 from ninepfs.wire.errors import ename
-from ninepfs.wire.fields import Dialect
+from ninepfs.wire.fields import Dialect, ProtocolError
 from ninepfs.wire.messages import NUMBERS, Rerror, Rflush, Rlerror
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Handler: TypeAlias = Callable[..., Any]
 Entry: TypeAlias = tuple[UnpackBody, Handler, PackInto | None]
 """(unpack the body, handle, pack the reply); the last is None when the handler fills the reply's data in place."""
 Table: TypeAlias = list[Entry | None]
-"""By message number."""
+"""By message number; from :data:`ninepfs.server.channel.APART` on, those of requests that come without their data."""
 
 
 class Session:
@@ -93,6 +93,11 @@ class Session:
                     space.send()
             except OSError as failure:
                 log.debug("%s: could not send: %s", self.channel.peer, failure)
+            except ProtocolError as failure:
+                log.warning("%s: session ended: %s", self.channel.peer, failure)
+                self.channel.refuse()
+                for space in spaces:  # there was no room for the first reply, so none has been put
+                    space.drop()
         self._release_all(orphans)
 
     def let_go(self, request: Request) -> None:
@@ -173,6 +178,8 @@ class Session:
                 request.space.put(pack, request.tag, reply)
         except OSError:
             raise
+        except NoRoomError as failure:
+            request.space.put(*self._numbered(request.tag, OSError(errno.EMSGSIZE, str(failure))))
         except Exception:  # numbers out of range: the driver's fault, not the client's
             log.exception("%s: the reply to message %d cannot be packed", self.channel.peer, number - 1)
             request.space.put(*self._numbered(request.tag, OSError(errno.EIO, "defect")))

@@ -5,14 +5,18 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 from ninepfs.client import Client, Connection
+from ninepfs.client.link import Link
 from ninepfs.drivers import Driver
 from ninepfs.server import Export, Limits, Server
 from ninepfs.transports.stream import StreamChannel
 from ninepfs.wire import Dialect
 from ninepfs.wire.constants import DEFAULT_MSIZE, NONUNAME
+
+Way: TypeAlias = "socket.socket | Link"
+"""What a client can be made of."""
 
 
 class Served:
@@ -42,9 +46,13 @@ class Served:
         self._clients.append(ours)
         return ours
 
+    def link(self) -> Way:
+        """A new connection to the server, for a client, which closes it."""
+        return self.socket()
+
     def connection(self) -> Connection:
         """A new connection to the server, without a session: for messages in any order and number."""
-        connection = Connection(self.socket(), msize=self._msize)
+        connection = Connection(self.link(), msize=self._msize)
         self._clients.append(connection)
         return connection
 
@@ -69,7 +77,7 @@ class Served:
             attach: whether to attach; without, there is no ``client.root``.
         """
         client = Client.over(
-            self.socket(),
+            self.link(),
             msize=self._msize if msize is None else msize,
             dialect=self._dialect if dialect is None else dialect,
             aname=aname,

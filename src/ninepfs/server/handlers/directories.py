@@ -26,7 +26,7 @@ def readdir(request: Request, fid: int, offset: int, count: int) -> int:
     directory = request.fid(fid)
     if directory.handle is None:
         fail(errno.EINVAL)
-    count = min(count, request.session.max_payload)
+    count = min(count, request.session.max_payload, request.space.room)
     if offset >= 1 << 63:
         fail(errno.EINVAL)
     export = directory.export

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import errno
+import struct
+from collections.abc import Sequence
 
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.names import check_name
-from ninepfs.server.handlers.registry import handles
+from ninepfs.server.handlers.registry import handles, handles_apart
 from ninepfs.server.qids import QidFields
 from ninepfs.server.request import Request, fail
 from ninepfs.server.xattr import XattrRead, XattrWrite
-from ninepfs.wire.constants import LFlag
+from ninepfs.wire.constants import WRITE_OVERHEAD, LFlag
 from ninepfs.wire.messages import Rfsync, Tfsync, Tlcreate, Tlopen, Tread, Twrite
 
 SPLICE_FROM = 32768
 """Reads of at least so many bytes go from file to socket without entering the process, where the transport can."""
+
+_HEAD_OF_WRITE = struct.Struct("<IQI")
+"""The body of a Twrite up to its data: ``fid[4] offset[8] count[4]``."""
 
 _FLAGS = ~int(LFlag.CREATE)  # a plain int: arithmetic on enum flags takes a microsecond
 _LAST = 1 << 63
@@ -120,14 +125,29 @@ def write(request: Request, fid: int, offset: int, data: memoryview) -> tuple[in
         if not isinstance(file.xattr, XattrWrite):
             fail(errno.EINVAL)
         return (file.xattr.write(data, offset),)
-    size = len(data)
+    return _write(request, file, offset, (data,), len(data))
+
+
+@handles_apart(Twrite, _HEAD_OF_WRITE.unpack_from)
+def write_apart(request: Request, fid: int, offset: int, count: int) -> tuple[int]:
+    """The data goes to the file from where the client put it."""
+    if count > request.session.msize - WRITE_OVERHEAD:
+        fail(errno.EMSGSIZE)
+    data = request.space.data(WRITE_OVERHEAD, count)
+    file = request.fid(fid)
+    if file.handle is None:
+        return write(request, fid, offset, memoryview(b"".join(data)))
+    return _write(request, file, offset, data, count)
+
+
+def _write(request: Request, file: Fid, offset: int, buffers: Sequence[memoryview], size: int) -> tuple[int]:
     if offset + size >= _LAST:
         fail(errno.EFBIG)
-    write = file.export.driver.write
+    write, handle = file.export.driver.write, file.handle
     done = 0
     while True:
         try:
-            written = write(handle, [data[done:]] if done else [data], offset + done)
+            written = write(handle, buffers, offset + done)
         except OSError as failure:
             if isinstance(failure, InterruptedError) and not request.given_up:
                 continue
@@ -137,6 +157,17 @@ def write(request: Request, fid: int, offset: int, data: memoryview) -> tuple[in
         done += written
         if done >= size or written <= 0:
             return (done,)
+        buffers = _without(buffers, written)
+
+
+def _without(buffers: Sequence[memoryview], count: int) -> list[memoryview]:
+    """What is left of the buffers behind the first ``count`` bytes."""
+    rest = []
+    for buffer in buffers:
+        if count < len(buffer):
+            rest.append(buffer[count:])
+        count = max(0, count - len(buffer))
+    return rest
 
 
 @handles(Tfsync)

@@ -158,7 +158,7 @@ def read(request: Request, fid: int, offset: int, count: int) -> int:
     listing = request.fid(fid).listing
     if listing is None:
         return files.read(request, fid, offset, count)
-    return request.fill(listing.read(offset, count))
+    return request.fill(listing.read(offset, max(0, min(count, request.space.room))))
 
 
 def name_of(file: Fid) -> bytes:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from ninepfs.server.channel import APART, DATA_BEGINS
 from ninepfs.server.session import Entry, Handler, Table
 from ninepfs.wire.codec import CODECS
 from ninepfs.wire.fields import Dialect
-from ninepfs.wire.messages import MessageType, Rread, Rreaddir
+from ninepfs.wire.messages import NUMBERS, MessageType, Rread, Rreaddir
 
 HandlerT = TypeVar("HandlerT", bound=Callable[..., Any])
 
 HANDLERS: dict[tuple[MessageType, Dialect], Handler] = {}
 """Filled by :func:`handles`."""
+
+_APART: dict[MessageType, tuple[Callable[..., tuple[Any, ...]], Handler]] = {}
+"""Filled by :func:`handles_apart`."""
 
 _IN_PLACE: tuple[MessageType, ...] = (Rread, Rreaddir)
 """Replies whose data the handler leaves in the reply's space; it returns just the count."""
@@ -36,10 +40,26 @@ def handles(message: MessageType, *dialects: Dialect) -> Callable[[HandlerT], Ha
     return register
 
 
+def handles_apart(
+    message: MessageType, unpack: Callable[[memoryview, int], tuple[Any, ...]]
+) -> Callable[[HandlerT], HandlerT]:
+    """Register a handler, for all dialects, for a message that comes without its data.
+
+    It is called with the request and what ``unpack`` makes of the buffer and the start of the body; for the rest it is
+    like those of :func:`handles`."""
+    assert NUMBERS[message] in DATA_BEGINS
+
+    def register(handler: HandlerT) -> HandlerT:
+        _APART[message] = (lambda buffer, start, end: unpack(buffer, start)), handler
+        return handler
+
+    return register
+
+
 def table(dialect: Dialect, only: frozenset[MessageType] | None = None) -> Table:
     """The handlers of a dialect by message number, with how to unpack the request and pack the reply."""
     codecs = CODECS[dialect]
-    entries: Table = [None] * 256
+    entries: Table = [None] * (2 * APART)
     for number, codec in codecs.items():
         handler = HANDLERS.get((codec.message, dialect))
         if handler is None or (only is not None and codec.message not in only):
@@ -47,4 +67,6 @@ def table(dialect: Dialect, only: frozenset[MessageType] | None = None) -> Table
         reply = codecs[number + 1]
         entry: Entry = (codec.unpack_body, handler, None if reply.message in _IN_PLACE else reply.pack_into)
         entries[number] = entry
+        if codec.message in _APART:
+            entries[number + APART] = (*_APART[codec.message], reply.pack_into)
     return entries

@@ -11,7 +11,7 @@ import stat
 import threading
 import time
 
-from ninepfs.address import Address, FdAddress, TcpAddress, UnixAddress, VsockAddress
+from ninepfs.address import FdAddress, ListenAddress, TcpAddress, UnixAddress, VhostUserAddress, VsockAddress
 from ninepfs.server.server import Server
 from ninepfs.transports.stream.channel import StreamChannel
 
@@ -36,7 +36,7 @@ class Listener:
         ListenError: that is not possible.
     """
 
-    def __init__(self, server: Server, address: Address) -> None:
+    def __init__(self, server: Server, address: ListenAddress) -> None:
         self._server = server
         self._unlink: tuple[str, int] | None = None
         self._ending = False
@@ -51,6 +51,11 @@ class Listener:
         self.address = self._resolved(address)
         """Where it listens, with the port that was chosen."""
         self._thread: threading.Thread | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the server has a client, of whatever listener."""
+        return bool(self._server.engine.connections)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -81,9 +86,12 @@ class Listener:
             except OSError:
                 pass
 
+    def close(self) -> None:
+        """After the server has stopped: let go of what is not a session and still connected."""
+
     # --- opening
 
-    def _open(self, address: Address) -> socket.socket:
+    def _open(self, address: ListenAddress) -> socket.socket:
         try:
             match address:
                 case UnixAddress(path):
@@ -97,10 +105,12 @@ class Listener:
                     return sock
                 case FdAddress(fd):
                     return _inherit(fd)
+                case VhostUserAddress():
+                    raise ListenError(f"{address} is not the address of a stream")
         except socket.gaierror as failure:
             raise ListenError(f"cannot listen on {address}: {failure.strerror}") from None
         except OSError as failure:
-            raise ListenError(f"cannot listen on {address}: {_reason(failure)}") from None
+            raise ListenError(f"cannot listen on {address}: {reason(failure)}") from None
 
     def _open_unix(self, path: str) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -119,7 +129,7 @@ class Listener:
             raise
         return sock
 
-    def _resolved(self, address: Address) -> Address:
+    def _resolved(self, address: ListenAddress) -> ListenAddress:
         if isinstance(address, TcpAddress):
             return TcpAddress(address.host, self._socket.getsockname()[1])
         return address
@@ -146,7 +156,7 @@ class Listener:
         try:
             if client.family in (socket.AF_INET, socket.AF_INET6):
                 _prepare_tcp(client)
-            channel = StreamChannel(client, _peer(client))
+            channel = StreamChannel(client, peer_name(client))
         except OSError as failure:  # gone already
             log.info("%s: a client left at once: %s", self.address, failure.strerror)
             client.close()
@@ -218,15 +228,19 @@ def _abandoned(path: str) -> bool:
     return False
 
 
-def _reason(failure: OSError) -> str:
+def reason(failure: OSError) -> str:
+    """Why an address cannot be had, for the end of a sentence."""
     if failure.errno == errno.EADDRINUSE:
         return "the address is in use; stop the other server or choose another address"
+    if failure.errno == errno.ECONNREFUSED:
+        return "nobody listens there; start the virtual machine first"
     if failure.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address"
     return (failure.strerror or str(failure)).lower()
 
 
-def _peer(client: socket.socket) -> str:
+def peer_name(client: socket.socket) -> str:
+    """What to call a client in the log."""
     match client.family:
         case socket.AF_INET:
             host, port = client.getpeername()

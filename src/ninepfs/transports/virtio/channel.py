@@ -1,0 +1,335 @@
+"""9P over a virtqueue: each chain of descriptors is a request and the space for its reply.
+
+Requests are copied once, before they are looked at, since the guest could change them meanwhile. The data of large
+writes is not: it goes to the file from the guest's memory, as reads go from the file to the guest's memory.
+
+The frontend may halt a queue at any time, and nothing may then touch the guest's memory: to pause the machine, to
+change its memory, or because the guest was reset. The session goes on when the queue does. Requests that wait for
+something without a thread (locks, and flushes of them) do not hold memory; a reply to one of them that falls into a
+pause is kept until the queue runs again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import threading
+from collections.abc import Callable, Sequence
+
+from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, Item, Space
+from ninepfs.transports.virtio.bell import Bell
+from ninepfs.transports.virtio.chains import QueueError
+from ninepfs.transports.virtio.memory import cut
+from ninepfs.transports.virtio.spaces import LateSpace, RingSpace, copy_out
+from ninepfs.transports.virtio.virtqueue import Virtqueue
+from ninepfs.wire.codec import HEADER
+from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE
+from ninepfs.wire.fields import ProtocolError
+
+log = logging.getLogger("ninepfs.virtio")
+
+_unpack_header = HEADER.unpack_from
+
+FIRST_MSIZE = 8192
+"""The largest message before a session has agreed on its msize."""
+
+_BATCH = 64
+"""So many requests are taken at a time."""
+
+_COPIED = 8192
+"""Requests up to this size are copied whole. Copying less than some pages is cheaper than calling with pieces."""
+
+_FULL = 64 << 10
+"""So many bytes of replies leave without waiting for the rest of their batch."""
+
+_HEAD = max(DATA_BEGINS.values())
+"""So much of a larger one is copied if its data stays where it is."""
+
+_NAPS = 64
+"""A guest that keeps us waiting is polled for at least once in so many waits."""
+
+
+class RingDesk(Desk):
+    """A batch of requests from a queue.
+
+    Args:
+        channel: where they come from.
+        backlog: requests that have been taken already.
+    """
+
+    def __init__(self, channel: RingChannel, backlog: Sequence[Item] = ()) -> None:
+        self._channel = channel
+        self._backlog = backlog
+        self._naps = 0
+        """So many waits do not poll."""
+        self._tired = 1
+
+    def take_over(self) -> None:
+        self._channel.publish()
+
+    def receive(self) -> Sequence[Item]:
+        if self._backlog:
+            items, self._backlog = self._backlog, ()
+            return items
+        channel = self._channel
+        while True:
+            items = channel.take()
+            if items or channel.ended:
+                return items
+            if self.patience and self._poll():
+                continue
+            channel.wait()
+
+    def _poll(self) -> bool:
+        """Look a few times whether something is there before going to sleep; see the same of streams."""
+        if self._naps:
+            self._naps -= 1
+            return False
+        look = self._channel.look
+        for _ in range(self.patience):
+            if look():
+                self._tired = 1
+                return True
+        self._naps = self._tired = min(2 * self._tired, _NAPS)
+        return False
+
+    def send(self) -> None:
+        self._channel.publish()
+
+    def successor(self, done: int) -> RingDesk:
+        return self._channel.succeed(RingDesk(self._channel, self.requests[done:]))
+
+
+def _head(item: Item) -> int:
+    space = item[5]
+    assert isinstance(space, RingSpace)
+    return space.head
+
+
+class RingChannel(Channel):
+    """The way to a guest, by a queue that its frontend starts and halts.
+
+    Args:
+        peer: what to call the guest in the log.
+        refuse: called when the guest broke the rules.
+    """
+
+    def __init__(self, peer: str, refuse: Callable[[], None]) -> None:
+        self.peer = peer
+        self.msize_limit = MAX_MSIZE
+        self.msize = FIRST_MSIZE
+        self.sending = threading.RLock()
+        """Held, too, while the queue is put in place or taken away."""
+        self.ended = False
+        """Nothing is received any more."""
+        self.refused = False
+        """The guest broke the rules."""
+        self.call: Bell | None = None
+        """Rings at the guest."""
+        self.closed = threading.Event()
+        """The session has ended."""
+        self._refuse = refuse
+        self._queue: Virtqueue[RingSpace] | None = None
+        self._kick: Bell | None = None
+        self._taking = threading.Lock()
+        """Held while chains are taken from the queue, and while :attr:`_halting` changes."""
+        self._settled = threading.Condition(self._taking)
+        """Told, while the queue is being halted, when a request is done."""
+        self._halting = True
+        self._late: dict[int, LateSpace] = {}
+        """By head, the requests whose replies come later; they are among the taken ones of the queue."""
+        self._came: list[LateSpace] = []
+        """Those whose reply came while there was no queue."""
+        self._collected = 0
+        """Bytes of replies that have not been published."""
+        self._wake = Bell(os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK))
+        self._poll = select.epoll()
+        self._poll.register(self._wake, select.EPOLLIN | select.EPOLLET)
+        self._leader: RingDesk | None = None
+
+    # --- for the engine
+
+    def desk(self) -> RingDesk:
+        return self.succeed(RingDesk(self))
+
+    def succeed(self, desk: RingDesk) -> RingDesk:
+        """Another desk is that of the leader."""
+        self._leader = desk
+        return desk
+
+    def space(self, asked: Space) -> LateSpace:
+        assert isinstance(asked, RingSpace)
+        late = LateSpace(self, asked)
+        self._late[late.head] = late
+        if self._halting:
+            self._tell()
+        return late
+
+    def stop_reading(self) -> None:
+        self.ended = True
+        self._wake.ring()
+
+    def refuse(self) -> None:
+        if self.refused:
+            return
+        self.refused = True
+        self.stop_reading()
+        self._refuse()
+
+    def close(self) -> None:
+        with self._taking:
+            self.ended = True
+            leader, self._leader = self._leader, None  # they refer to each other
+            queue = self._queue
+            if queue is not None and leader is not None:
+                # What the leader had taken and not begun; what is still running is that of others.
+                queue.taken.difference_update(_head(item) for item in leader.requests)
+                queue.taken.difference_update(self._late)
+            self._late = {}
+            self._settled.notify_all()
+        self.closed.set()
+
+    # --- requests
+
+    def take(self) -> list[Item]:
+        """The requests that are there now.
+
+        Raises:
+            ProtocolError: the guest broke the rules of the queue.
+        """
+        with self._taking:
+            queue = self._queue
+            if self._halting or queue is None or self.ended:
+                return []
+            chains: list[RingSpace] = []
+            try:
+                chains = queue.pop(_BATCH)
+                return [self._item(chain) for chain in chains]
+            except ProtocolError:
+                queue.taken.difference_update(chain.head for chain in chains)
+                # Now, and not when the leader gets to it: if the device is reset meanwhile, that is none of the next
+                # session's business.
+                self.refuse()
+                raise
+
+    def _item(self, chain: RingSpace) -> Item:
+        chain.channel = self
+        size = chain.readable_size
+        views = chain.readable
+        if size < HEADER_SIZE or chain.writable_size < HEADER_SIZE:
+            raise QueueError(
+                f"a request of {size} bytes with {chain.writable_size} for the reply: no message is so short"
+            )
+        if size > _COPIED:
+            head = b"".join(cut(views, 0, _HEAD))
+            begins = DATA_BEGINS.get(head[4])
+            if begins is not None:
+                _, number, tag = _unpack_header(head)
+                return number + APART, tag, memoryview(head), HEADER_SIZE, begins, chain
+            views = cut(views, 0, self.msize)
+        message = memoryview(views[0].tobytes() if len(views) == 1 else b"".join(views))
+        told, number, tag = _unpack_header(message)
+        # The chain says where a message ends, whatever its size says; but there may be more memory than message.
+        end = len(message)
+        if HEADER_SIZE <= told < end:
+            end = told
+        return number, tag, message, HEADER_SIZE, end, chain
+
+    def look(self) -> bool:
+        """Whether there may be something to take, or something else has changed."""
+        queue = self._queue
+        return (queue is not None and queue.pending()) or bool(self._poll.poll(0))
+
+    def wait(self) -> None:
+        """Sleep until there may be something to take, or something else has changed."""
+        with self._taking:
+            queue = self._queue
+            if not self._halting and queue is not None and queue.listen():
+                queue.rest()
+                return
+        if not self.ended:
+            self._poll.poll()
+        with self._taking:
+            if not self._halting and queue is not None and queue is self._queue:
+                queue.rest()
+
+    # --- replies
+
+    def finished(self, head: int, size: int) -> None:
+        """A request is done; ``size`` bytes are its reply."""
+        queue = self._queue
+        if queue is None:
+            return
+        queue.push(head, size)
+        self._collected += size
+        if self._halting:
+            self._tell()
+        if self._collected > _FULL:
+            self.publish()
+
+    def publish(self) -> None:
+        """Let the guest see the replies."""
+        with self.sending:
+            queue = self._queue
+            self._collected = 0
+            if queue is not None and queue.publish():
+                call = self.call
+                if call is not None:
+                    call.ring()
+
+    def came(self, late: LateSpace) -> None:
+        """The reply to a request that waited is there."""
+        with self.sending:
+            if self._late.get(late.head) is not late:
+                return  # the session has ended
+            queue = self._queue
+            if queue is None:
+                self._came.append(late)
+                return
+            try:
+                copy_out(late.message, queue.memory.views(late.places))
+            finally:
+                del self._late[late.head]
+                queue.push(late.head, len(late.message))
+
+    def _tell(self) -> None:
+        with self._taking:
+            self._settled.notify_all()
+
+    # --- for the frontend
+
+    def start(self, queue: Virtqueue[RingSpace], kick: Bell) -> None:
+        """Take requests from a queue from now on."""
+        with self.sending:
+            queue.taken.update(self._late)
+            self._kick = kick
+            # Edge-triggered: the counter need not be read.
+            self._poll.register(kick, select.EPOLLIN | select.EPOLLET)
+            self._queue = queue
+            came, self._came = self._came, []
+            for late in came:
+                self.came(late)
+            self.publish()
+        with self._taking:
+            self._halting = False
+        self._wake.ring()
+
+    def halt(self) -> int | None:
+        """Stop taking requests, and wait until those that were taken are done and nothing touches the guest's memory.
+        Returns the index of the next available entry, or None if there was no queue."""
+        with self._taking:
+            queue = self._queue
+            if queue is None:
+                return None
+            self._halting = True
+            while queue.taken - self._late.keys():
+                self._settled.wait()
+        with self.sending:
+            self.publish()
+            self._queue = None
+            if self._kick is not None:
+                self._poll.unregister(self._kick)
+                self._kick.silence()
+                self._kick = None
+        return queue.next

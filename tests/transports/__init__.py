@@ -1,0 +1,1 @@
+"""Transports, over what their clients really use."""

@@ -1,0 +1,1 @@
+"""The virtio device, driven by a guest without a kernel."""

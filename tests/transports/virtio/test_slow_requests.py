@@ -1,0 +1,247 @@
+"""Requests whose replies come later: slow ones, and those that wait for a lock, while the queue changes under them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import pytest
+
+from ninepfs.testing.guest import Completion, Descriptor, Guest, QemuGuest
+from ninepfs.testing.guest.queue import Piece
+from ninepfs.testing.process import wait_until
+from ninepfs.transports.virtio.constants import DescriptorFlag
+from ninepfs.wire import Message
+from ninepfs.wire.constants import LFlag, LockFlag, LockType
+from ninepfs.wire.messages import (
+    Rflush,
+    Rgetattr,
+    Rlerror,
+    Rlock,
+    Rlopen,
+    Rwalk,
+    Tflush,
+    Tgetattr,
+    Tlock,
+    Tlopen,
+    Twalk,
+)
+
+from .conftest import Scene, attach, r, t, wait_refused
+
+WAIT = Tlock(1, LockType.WRLCK, LockFlag.BLOCK, 0, 10, 2, b"waits")
+
+
+class Sent(NamedTuple):
+    """A request that was sent."""
+
+    head: int
+    reply: Piece
+
+    def answer(self, guest: Guest) -> Message | None:
+        """Its reply, which comes next; None for an empty one."""
+        (done,) = guest.wait()
+        assert done.head == self.head
+        return r(guest.memory.read(self.reply[0], done.written)) if done.written else None
+
+
+def send(guest: Guest, message: Message, tag: int = 1, room: int = 4096) -> Sent:
+    """Send a request with so much room for its reply."""
+    reply = guest.memory.allocate(room), room
+    return Sent(guest.queue.submit([guest.memory.put(t(message, tag))], [reply]), reply)
+
+
+def holder(scene: Scene) -> Guest:
+    """Another guest, which has the lock."""
+    guest = opened(scene)
+    lock = Tlock(1, LockType.WRLCK, 0, 0, 10, 1, b"holds")
+    assert r(guest.transact(t(lock))) == Rlock(0)
+    return guest
+
+
+def let_go(guest: Guest) -> None:
+    assert r(guest.transact(t(Tlock(1, LockType.UNLCK, 0, 0, 10, 1, b"holds")))) == Rlock(0)
+
+
+def opened(scene: Scene) -> QemuGuest:
+    """A guest whose fid 1 is an open file."""
+    guest = scene.qemu()
+    attach(guest)
+    assert isinstance(r(guest.transact(t(Twalk(0, 1, [b"scratch"])))), Rwalk)
+    assert isinstance(r(guest.transact(t(Tlopen(1, LFlag.RDWR)))), Rlopen)
+    return guest
+
+
+def still_works(guest: Guest) -> None:
+    assert isinstance(r(guest.transact(t(Tgetattr(0, 0x7FF), 9))), Rgetattr)
+
+
+def test_a_lock_is_granted_later(scene: Scene) -> None:
+    first, second = holder(scene), opened(scene)
+    sent = send(second, WAIT)
+    second.frontend.get_features()
+    let_go(first)
+    assert sent.answer(second) == Rlock(0)
+
+
+def test_a_lock_that_is_granted_during_a_pause_is_told_afterwards(scene: Scene) -> None:
+    """Nothing is written to the memory of a guest that is paused."""
+    first, second = holder(scene), opened(scene)
+    sent = send(second, WAIT)
+    second.pause()
+    second.memory.write(sent.reply[0], bytes(8))
+    used = second.queue.used_index
+    let_go(first)
+    still_works(first)
+    assert second.memory.read(sent.reply[0], 8) == bytes(8)
+    assert second.queue.used_index == used
+    second.go_on()
+    assert sent.answer(second) == Rlock(0)
+    still_works(second)
+
+
+def test_a_lock_that_is_granted_after_a_reset_is_told_to_nobody(scene: Scene) -> None:
+    first, second = holder(scene), opened(scene)
+    sent = send(second, WAIT)
+    second.reboot()
+    attach(second)
+    second.memory.write(sent.reply[0], bytes(8))
+    let_go(first)
+    still_works(first)
+    still_works(second)
+    assert second.memory.read(sent.reply[0], 8) == bytes(8)
+
+
+def test_a_lock_that_is_granted_when_its_guest_is_gone_goes_back(scene: Scene) -> None:
+    first, second, third = holder(scene), opened(scene), opened(scene)
+    send(second, WAIT)
+    second.frontend.get_features()
+    second.hang_up()
+    sent = send(third, WAIT)
+    let_go(first)
+    assert sent.answer(third) == Rlock(0)
+
+
+@pytest.mark.parametrize("room", [7, 8, 10])
+def test_a_lock_that_is_granted_later_has_too_little_room(scene: Scene, room: int) -> None:
+    """As when it is granted at once."""
+    first, second = holder(scene), opened(scene)
+    sent = send(second, WAIT, room=room)
+    second.frontend.get_features()
+    let_go(first)
+    if room >= 8:
+        assert sent.answer(second) == Rlock(0)
+        still_works(second)
+    else:
+        wait_refused(second)
+        assert len(scene.log.texts()) == 1, scene.log.texts()
+        second.reboot()
+        attach(second)
+
+
+@pytest.mark.parametrize("room", [7, 10, 11, 100])
+def test_a_slow_reply_has_too_little_room(scene: Scene, room: int) -> None:
+    """As when it is not slow."""
+    guest = opened(scene)
+    scene.driver.block("getattr")
+    sent = send(guest, Tgetattr(0, 0x7FF), room=room)
+    scene.driver.wait_entered()
+    other = send(guest, Tflush(77), 2)  # answered by another leader
+    assert other.answer(guest) == Rflush()
+    scene.driver.release()
+    if room >= 11:
+        assert isinstance(sent.answer(guest), Rlerror)
+        still_works(guest)
+    else:
+        wait_refused(guest)
+        assert len(scene.log.texts()) == 1, scene.log.texts()
+        guest.reboot()
+        attach(guest)
+
+
+def test_a_flush_of_a_lock_is_answered_after_it(scene: Scene) -> None:
+    first, second = holder(scene), opened(scene)
+    waits = send(second, WAIT, 1)
+    flush = send(second, Tflush(1), 2)
+    found: list[Completion] = []
+    while len(found) < 2:
+        found += second.wait()
+    assert [completion.head for completion in found] == [waits.head, flush.head]
+    assert found[0].written == 0
+    assert r(second.memory.read(flush.reply[0], found[1].written)) == Rflush()
+    let_go(first)
+    still_works(second)
+
+
+def test_many_pauses_while_requests_are_slow(scene: Scene) -> None:
+    """Each pause waits for what is at work; what waits for a lock, waits on."""
+    first, second = holder(scene), opened(scene)
+    sent = send(second, WAIT, 1)
+    for _ in range(20):
+        scene.driver.block("getattr")
+        slow = send(second, Tgetattr(0, 0x7FF), 2)
+        scene.driver.wait_entered()
+        timer = threading.Timer(0.005, scene.driver.release)
+        timer.start()
+        second.pause()
+        assert isinstance(slow.answer(second), Rgetattr)
+        second.go_on()
+        timer.join()
+    let_go(first)
+    assert sent.answer(second) == Rlock(0)
+
+
+# --- a guest that changes what the device reads
+
+
+def _descriptors(guest: Guest, requests: list[Piece], reply: Piece, number: int) -> None:
+    request = requests[number % 2]
+    address = (0, guest.memory.regions[-1].end, reply[0], (1 << 64) - 1)[number % 4]
+    guest.queue.describe(0, Descriptor(*request, DescriptorFlag.NEXT, number % 3))
+    guest.queue.describe(1, Descriptor(address, 4096, DescriptorFlag.WRITE))
+
+
+def _messages(guest: Guest, requests: list[Piece], reply: Piece, number: int) -> None:
+    guest.queue.describe(0, Descriptor(*requests[0], DescriptorFlag.NEXT, 1))
+    guest.queue.describe(1, Descriptor(*reply, DescriptorFlag.WRITE))
+    address, size = requests[0]
+    guest.memory.write(address + 7, bytes([number & 0xFF]) * (size - 7))
+
+
+@pytest.mark.parametrize("change", [_descriptors, _messages])
+def test_what_changes_while_the_device_reads_it_is_read_once(
+    scene: Scene, change: Callable[[Guest, list[Piece], Piece, int], None]
+) -> None:
+    """Whatever it finds is answered or breaks the queue, and is no defect."""
+    guest = scene.guest()
+    attach(guest)
+    requests = [guest.memory.put(t(message)) for message in (Tgetattr(0, 0x7FF), Twalk(0, 5, [b"a", b"b"]))]
+    reply = guest.memory.allocate(4096), 4096
+    over = threading.Event()
+
+    def keep_changing() -> None:
+        number = 0
+        while not over.is_set():
+            change(guest, requests, reply, number)
+            number += 1
+
+    changer = threading.Thread(target=keep_changing)
+    changer.start()
+    try:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            used = guest.queue.used_index
+            guest.queue.offer(0)
+            guest.queue.publish()
+            guest.queue.kick()
+            wait_until(
+                lambda used=used: guest.queue.used_index != used or guest.queue.broken(),  # type: ignore[misc]
+                "an answer, or the end of the queue",
+            )
+            if guest.queue.used_index == used:
+                guest.reboot()
+    finally:
+        over.set()
+        changer.join()
