@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
+from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import SPLIT_LAYOUT, Descriptor, Guest, Layout
 from ninepfs.testing.guest.memory import PAGE
-from ninepfs.testing.process import PATIENCE, wait_until
+from ninepfs.testing.process import wait_until
 from ninepfs.transports.virtio.constants import DescriptorFlag
 from ninepfs.transports.virtio.virtqueue import Virtqueue
 from ninepfs.wire import Dialect, pack
 from ninepfs.wire.constants import NOTAG
 from ninepfs.wire.messages import Rgetattr, Rlerror, Rversion, Rwalk, Tgetattr, Tversion, Twalk
 
-from .conftest import MSIZE, Scene, assert_refused, attach, r, t, wait_refused
+from .conftest import MSIZE, Scene, assert_refused, assert_said_once, attach, r, t, wait_refused
 
 NEXT, WRITE, INDIRECT = DescriptorFlag.NEXT, DescriptorFlag.WRITE, DescriptorFlag.INDIRECT
 VERSION = t(Tversion(MSIZE, b"9P2000.L"))
@@ -339,7 +340,7 @@ def test_a_head_that_the_device_has_is_not_taken_again(scene: Scene) -> None:
     guest.queue.kick()
     wait_refused(guest)
     scene.driver.release()
-    assert len(scene.log.texts()) == 1
+    assert_said_once(scene)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
@@ -353,7 +354,7 @@ def test_a_broken_queue_is_reset_with_a_request_at_work(scene: Scene, attack: At
     if not guest.frontend.gone():
         guest.reboot()
         attach(guest)
-    assert len(scene.log.texts()) == 1, scene.log.texts()
+    assert_said_once(scene)
 
 
 # --- what is odd, but harms nobody
