@@ -208,6 +208,12 @@ def attach(guest: Guest, msize: int = MSIZE) -> None:
 # --- what a device does with a guest that breaks the rules
 
 
+def assert_said_once(scene: Scene) -> None:
+    """There is one clear line in the log."""
+    wait_until(lambda: bool(scene.log.texts()), "the log says something")
+    assert len(scene.log.texts()) == 1, scene.log.texts()
+
+
 def wait_refused(guest: Guest) -> None:
     """Wait until the device says that its queue is broken, or the connection has ended."""
     poll = select.poll()
@@ -221,7 +227,6 @@ def assert_refused(scene: Scene, guest: Guest) -> None:
     """The device has given up what it was doing for the guest, with one clear line in the log; a guest that is still
     connected finds it as new after a reset."""
     wait_refused(guest)
-    wait_until(lambda: bool(scene.log.texts()), "the log says something")
     if not guest.frontend.gone():
         # What comes now is not looked at any more.
         before = guest.queue.used_index
@@ -231,4 +236,4 @@ def assert_refused(scene: Scene, guest: Guest) -> None:
         guest.reboot()
         assert guest.queue.used_index in (0, before)
         attach(guest)
-    assert len(scene.log.texts()) == 1, scene.log.texts()
+    assert_said_once(scene)

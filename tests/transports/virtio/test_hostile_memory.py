@@ -15,7 +15,7 @@ from ninepfs.transports.virtio.constants import MEMORY, U64, VRING_STATE, Reques
 from ninepfs.wire.constants import LFlag
 from ninepfs.wire.messages import Rlopen, Rread, Rwalk, Tlopen, Tread, Twalk
 
-from .conftest import Scene, attach, r, t
+from .conftest import Scene, assert_said_once, attach, r, t
 
 MIB = 1 << 20
 
@@ -241,7 +241,7 @@ def test_a_table_of_memory_that_cannot_be_is_refused(scene: Scene, name: str) ->
     guest = scene.guest(boot=False)
     guest.connect()
     refused(guest, lambda frontend: frontend.set_mem_table(guest.memory, BAD_TABLES[name], ack=True))
-    assert len(scene.log.texts()) == 1, scene.log.texts()
+    assert_said_once(scene)
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "eventfd", "socket", "/dev/zero", "/dev/null", "read-only"])
@@ -254,7 +254,7 @@ def test_memory_that_is_no_file_is_refused(scene: Scene, kind: str, tmp_path: ob
     memory.fd = fd
     refused(guest, lambda frontend: frontend.set_mem_table(memory, ack=True))
     memory.close()
-    assert len(scene.log.texts()) == 1, scene.log.texts()
+    assert_said_once(scene)
 
 
 def special(kind: str, directory: str) -> int:
@@ -343,7 +343,7 @@ def test_rings_that_are_nowhere_are_not_started(scene: Scene, name: str) -> None
         frontend.set_vring_enable(0, True, ack=True)
 
     refused(guest, start)
-    assert len(scene.log.texts()) == 1, scene.log.texts()
+    assert_said_once(scene)
 
 
 def test_rings_that_overlap_harm_the_guest_only(scene: Scene) -> None:

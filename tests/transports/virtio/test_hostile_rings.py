@@ -21,7 +21,7 @@ from ninepfs.wire import Dialect, pack
 from ninepfs.wire.constants import NOTAG
 from ninepfs.wire.messages import Rgetattr, Rlerror, Rversion, Rwalk, Tgetattr, Tversion, Twalk
 
-from .conftest import MSIZE, Scene, assert_refused, attach, r, t, wait_refused
+from .conftest import MSIZE, Scene, assert_refused, assert_said_once, attach, r, t, wait_refused
 
 NEXT, WRITE, INDIRECT = DescriptorFlag.NEXT, DescriptorFlag.WRITE, DescriptorFlag.INDIRECT
 VERSION = t(Tversion(MSIZE, b"9P2000.L"))
@@ -340,7 +340,7 @@ def test_a_head_that_the_device_has_is_not_taken_again(scene: Scene) -> None:
     guest.queue.kick()
     wait_refused(guest)
     scene.driver.release()
-    assert len(scene.log.texts()) == 1
+    assert_said_once(scene)
 
 
 @pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.__name__)
@@ -354,7 +354,7 @@ def test_a_broken_queue_is_reset_with_a_request_at_work(scene: Scene, attack: At
     if not guest.frontend.gone():
         guest.reboot()
         attach(guest)
-    assert len(scene.log.texts()) == 1, scene.log.texts()
+    assert_said_once(scene)
 
 
 # --- what is odd, but harms nobody

@@ -15,7 +15,7 @@ from ninepfs.testing.process import wait_until
 from ninepfs.transports.virtio.constants import CONFIG, HEADER, U64, VERSION, VRING_STATE, HeaderFlag, Request
 from ninepfs.wire.messages import Tgetattr, Tversion
 
-from .conftest import MSIZE, Scene, attach, t
+from .conftest import MSIZE, Scene, assert_said_once, attach, t
 
 
 class Vanishing(Frontend):
@@ -102,7 +102,7 @@ def ended(scene: Scene, sock: socket.socket) -> None:
             pass
     except ConnectionResetError:
         pass
-    assert len(scene.log.texts()) == 1, scene.log.texts()
+    assert_said_once(scene)
 
 
 GARBAGE: dict[str, bytes] = {
@@ -156,7 +156,7 @@ def test_a_request_that_is_none_of_ours(scene: Scene, number: int) -> None:
     try:
         answered, payload = guest.frontend.receive()
     except BackendGoneError:
-        assert len(scene.log.texts()) == 1, scene.log.texts()
+        assert_said_once(scene)
     else:
         assert (answered, len(payload)) == (number, 8)
         assert U64.unpack(payload)[0] != 0

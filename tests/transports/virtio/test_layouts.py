@@ -51,7 +51,7 @@ from ninepfs.wire.messages import (
     Txattrwalk,
 )
 
-from .conftest import MSIZE, Scene, attach, r, t, wait_refused
+from .conftest import MSIZE, Scene, assert_said_once, attach, r, t, wait_refused
 
 GUARD = 0xA5
 """What is around and behind the room for replies."""
@@ -323,7 +323,7 @@ def test_a_reply_that_has_too_little_room(scene: Scene, name: str) -> None:
         guest = prepared(scene)
         answer = small_room(guest, message, room)
         if answer is None:
-            assert len(scene.log.texts()) == 1, scene.log.texts()
+            assert_said_once(scene)
         elif isinstance(answer, Rlerror):
             assert room >= 11
             assert answer.ecode in (errno.EMSGSIZE, errno.ENOBUFS, errno.EIO, errno.EINVAL, errno.EOPNOTSUPP)

@@ -29,7 +29,7 @@ from ninepfs.wire.messages import (
     Twalk,
 )
 
-from .conftest import Scene, attach, r, t, wait_refused
+from .conftest import Scene, assert_said_once, attach, r, t, wait_refused
 
 WAIT = Tlock(1, LockType.WRLCK, LockFlag.BLOCK, 0, 10, 2, b"waits")
 
@@ -136,7 +136,7 @@ def test_a_lock_that_is_granted_later_has_too_little_room(scene: Scene, room: in
         still_works(second)
     else:
         wait_refused(second)
-        assert len(scene.log.texts()) == 1, scene.log.texts()
+        assert_said_once(scene)
         second.reboot()
         attach(second)
 
@@ -156,7 +156,7 @@ def test_a_slow_reply_has_too_little_room(scene: Scene, room: int) -> None:
         still_works(guest)
     else:
         wait_refused(guest)
-        assert len(scene.log.texts()) == 1, scene.log.texts()
+        assert_said_once(scene)
         guest.reboot()
         attach(guest)
 
