@@ -84,6 +84,12 @@ def test_the_seeds_have_every_message(dialect: Dialect) -> None:
     assert sent >= requests
 
 
+@pytest.mark.parametrize("dialect", Dialect)
+def test_some_requests_of_the_seeds_are_slow(target: Session, dialect: Dialect) -> None:
+    target(seeds.session()[f"{dialect.name}-slow-and-flushed"])
+    assert target.log.slow()
+
+
 def test_the_seeds_are_not_mere_errors(target: Session) -> None:
     replies = errors = 0
     for data in seeds.session().values():

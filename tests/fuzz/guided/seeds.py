@@ -14,6 +14,7 @@ from ninepfs.wire.messages import (
     Tclunk,
     Tcreate,
     Tflush,
+    Tfsync,
     Tgetattr,
     Tlcreate,
     Tlock,
@@ -111,6 +112,9 @@ def plots(dialect: Dialect) -> Iterator[tuple[str, list[Message]]]:
     yield "msize-too-small", [Tversion(100, dialect.version), Tattach(0, n_uname=0)]
     yield "unknown-version", [Tversion(8192, b"9P3000"), Tattach(0, n_uname=0)]
     yield "read-only", [Tattach(7, aname=b"ro", n_uname=0), Twalk(7, 8, [b"dir", b"inner"]), Tremove(8), Tclunk(7)]
+    slow = Tfsync(1) if dialect is Dialect.L else Twstat(1, Stat())
+    yield "slow-and-flushed", [slow, Tflush(10), Tflush(10), Tflush(11), Tclunk(1), Twalk(0, 1, [b"empty"])]
+    yield "slow-and-over", [slow, slow, slow, slow, slow, slow, Tversion(8192, dialect.version), Tattach(0)]
     yield "way-out", [Twalk(3, 7, [b".."] * 16), Twalk(7, 8, [b"away"]), Twalk(0, 9, [b"away", b"x"])]
     if dialect is Dialect.L:
         wait = Tlock(4, LockType.WRLCK, LockFlag.BLOCK, 0, 10, 2, b"two")

@@ -26,8 +26,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ninepfs.client import Client
-from ninepfs.drivers import LocalDriver
+from ninepfs.drivers import LocalDriver, Wrapper
+from ninepfs.drivers.local.tree import Handle, Node
 from ninepfs.server import Export, Limits, Server
+from ninepfs.server.engine import TICK
 from ninepfs.testing.process import open_descriptors
 from ninepfs.transports.stream import StreamChannel
 from ninepfs.wire import ProtocolError, pack
@@ -52,6 +54,9 @@ LIMITS = Limits(
     msize=MSIZE, fids=32, xattr_bytes=1 << 17, open_files=64, locks=16, slow_requests_per_session=4, parked_requests=8
 )
 """Small, so that short inputs reach them."""
+
+SLOW = 4 * TICK
+"""Seconds that it takes to sync a file: enough for the watchdog to notice."""
 
 CACHE = 8
 """Descriptors of directories that the server may keep."""
@@ -82,6 +87,14 @@ class _Log(logging.Handler):
         return [(level, text) for level, text in self.lines if level > logging.DEBUG and text.startswith(told)]
 
 
+class _SlowSync(Wrapper[Node, Handle]):
+    """Takes its time to sync a file, so that another thread leads the session meanwhile."""
+
+    def fsync(self, handle: Handle, datasync: bool) -> None:
+        time.sleep(SLOW)
+        super().fsync(handle, datasync)
+
+
 class Session:
     """The target: a server, and another session that must not be disturbed.
 
@@ -94,7 +107,7 @@ class Session:
         self.drivers = [LocalDriver(self.arena.export, cache=CACHE), LocalDriver(self.arena.quiet, cache=CACHE)]
         self.server = Server(
             [
-                Export(self.drivers[0]),
+                Export(_SlowSync(self.drivers[0])),
                 Export(self.drivers[0], "ro", readonly=True),
                 Export(self.drivers[1], "quiet", readonly=True),
             ],
