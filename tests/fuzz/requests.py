@@ -175,7 +175,7 @@ class Maker:
     # --- 9P2000 and 9P2000.u
 
     def mode(self) -> int:
-        flags = (0, 0, 0, OpenMode.TRUNC, OpenMode.RCLOSE, OpenMode.APPEND, OpenMode.CEXEC, OpenMode.TRUNC | 0x40)
+        flags = (0, 0, OpenMode.TRUNC, OpenMode.RCLOSE, OpenMode.APPEND, OpenMode.APPEND, OpenMode.CEXEC, 0x50)
         return int(self.pick(range(4)) | self.pick(flags))
 
     def open(self) -> Message:
@@ -294,7 +294,7 @@ class Maker:
         offset = told[-1] if told and self.often() else self.pick((*told, 0))
         if self.rarely():
             return m.Treaddir(fid, self.pick((offset, 1 << 63)), self.pick((0, 24, 25, 26)))
-        return m.Treaddir(fid, offset, self.pick((4000, 60, 80, 120, 300, 100_000)))
+        return m.Treaddir(fid, offset, self.pick((4000, 50, 75, 125, 300, 100_000)))
 
     def fsync(self) -> Message:
         return m.Tfsync(self.fid(is_open), self.pick((0, 1)))

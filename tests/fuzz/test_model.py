@@ -8,7 +8,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from .machine import Conversations
 
-QUICK, LONG = 30, 400
+QUICK, LONG = 50, 700
 """Conversations, of up to 40 steps each; a step is up to 20 requests."""
 
 

@@ -21,8 +21,10 @@ class Handle:
         """It is one of those that keep the file's marks."""
         self.told: list[Any] = []
         """Of a directory: what has been read since the beginning."""
-        self.beginning: object = None
-        """What the directory was like when it was read from the beginning."""
+        self.beginning: int | None = None
+        """Which :attr:`File.content` the directory had when it was read from the beginning."""
+        self.next: dict[tuple[int, int], bytes] = {}
+        """Of a directory in 9P2000.L: by content and offset, the name that is told there."""
         self.offset = 0
         """9P2000, 9P2000.u: where the next read begins."""
         self.room = 0

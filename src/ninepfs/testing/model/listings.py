@@ -39,6 +39,7 @@ class Dirents(Answer):
         if not offset:
             handle.told = []
             handle.beginning = directory.content
+        self.offset = offset
         self.exact = handle.beginning == directory.content
         cookies = [entry.offset for entry in handle.told]
         handle.told = handle.told[: cookies.index(offset) + 1] if offset else []
@@ -60,6 +61,9 @@ class Dirents(Answer):
             assert entry.name in rest, f"an entry {entry.name!r} that is not there, or was told before"
             rest.remove(entry.name)
             self._compare_entry(entry, world)
+            there = self.handle.next.setdefault((self.handle.file.content, self.offset), entry.name)
+            assert entry.name == there, f"{entry.name!r} at an offset where {there!r} was told before"
+            self.offset = entry.offset
         assert entries or not rest, f"an end, although {rest} are left"
 
     def _compare_entry(self, entry: Dirent, world: World) -> None:
