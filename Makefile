@@ -33,7 +33,7 @@ check: venv
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/pytest -q -m 'not slow and not guests'
+	.venv/bin/pytest -q -m 'not slow and not guests' --numprocesses=auto --maxprocesses=4 --dist=worksteal
 
 bench: venv
 	.venv/bin/python -m benchmarks $(ARGS)
