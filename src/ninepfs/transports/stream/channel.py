@@ -17,7 +17,7 @@ from typing import Any
 
 from ninepfs.server.channel import Channel, Desk, Item, Space
 from ninepfs.transports.stream import memory
-from ninepfs.transports.stream.pipe import Pipe
+from ninepfs.transports.stream.pipe import Pipes
 from ninepfs.wire.codec import HEADER, PackInto
 from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, READ_OVERHEAD
 from ninepfs.wire.fields import ProtocolError
@@ -56,7 +56,7 @@ class StreamSpace(Space):
         self._on = 0
         """Where the next reply goes."""
         self._sent = 0
-        self._pipe: Pipe | None = None
+        self._pipes: Pipes | None = None
         self._piped = False
 
     def payload(self, count: int) -> Sequence[memoryview]:
@@ -78,7 +78,7 @@ class StreamSpace(Space):
         size = READ_OVERHEAD + count
         _pack_count(self._out, self._on, size, number, tag, count)
         if self._piped:
-            self._send_pipe(count)
+            self._send_pipes()
             return
         self._on += size
         if self._on > _FULL:
@@ -86,7 +86,7 @@ class StreamSpace(Space):
 
     def drop(self) -> None:
         if self._piped:
-            self._discard_pipe()
+            self._discard_pipes()
 
     def send(self) -> None:
         if self._on == self._sent:
@@ -98,43 +98,43 @@ class StreamSpace(Space):
     # --- past the process
 
     def splice(self, fd: int, offset: int, count: int) -> int | None:
-        pipe = self._pipe
-        if pipe is None:
-            pipe = self._pipe = Pipe()
-        if not pipe.fits(count):
+        pipes = self._pipes
+        if pipes is None:
+            pipes = self._pipes = Pipes()
+        if not pipes.fits(count):
             return None
         try:
-            size = pipe.fill(fd, offset, count)
+            size = pipes.fill(fd, offset, count)
         except OSError:
-            # Part of the data may be in the pipe. Reading the usual way will meet the same error, or succeed.
-            self._discard_pipe()
+            # Part of the data may be in the pipes. Reading the usual way will meet the same error, or succeed.
+            self._discard_pipes()
             return None
         self._piped = size > 0
         return size
 
-    def _send_pipe(self, count: int) -> None:
-        """The replies collected so far, the header, and what is in the pipe."""
-        assert self._pipe is not None
+    def _send_pipes(self) -> None:
+        """The replies collected so far, the header, and what is in the pipes."""
+        assert self._pipes is not None
         end = self._on + READ_OVERHEAD
         with self._channel.sending:
             try:
                 self._socket.sendall(self._out[self._sent : end], socket.MSG_MORE)
-                self._pipe.empty(self._socket, count)
+                self._pipes.empty(self._socket)
             except OSError:
-                self._discard_pipe()
+                self._discard_pipes()
                 raise
         self._piped = False
         self._on = self._sent = 0
 
-    def _discard_pipe(self) -> None:
+    def _discard_pipes(self) -> None:
         self._piped = False
-        if self._pipe is not None:
-            self._pipe.close()
-            self._pipe = None
+        if self._pipes is not None:
+            self._pipes.close()
+            self._pipes = None
 
     def __del__(self) -> None:
-        if self._pipe is not None:
-            self._discard_pipe()
+        if self._pipes is not None:
+            self._discard_pipes()
 
 
 class StreamDesk(StreamSpace, Desk):
