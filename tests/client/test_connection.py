@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -558,3 +561,19 @@ def test_waiting_does_not_spin() -> None:
         before = time.thread_time()
         link.call(m.Tclunk(1), m.Rclunk)
         assert time.thread_time() - before < 0.1
+
+
+def test_a_program_that_serves_itself_and_closes_nothing_comes_to_its_end(tmp_path: Path) -> None:
+    # At its end the server's threads do not run any more, so that a finalizer would wait for a reply for ever.
+    (tmp_path / "file").touch()
+    program = """
+import socket, sys
+from ninepfs import Client, Export, LocalDriver, Server
+from ninepfs.transports.stream import StreamChannel
+ours, theirs = socket.socketpair()
+server = Server(Export(LocalDriver(sys.argv[1])))
+server.connect(StreamChannel(theirs, "itself"))
+client = Client.over(ours)
+file = client.root.open("file")
+"""
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=20, check=True)

@@ -331,7 +331,7 @@ def _counts(output: str) -> tuple[int, ...]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("name", "fewest", "edges"), [("decoder", 1000, 400), ("session", 100, 1400)])
 def test_a_short_run_finds_nothing(tmp_path: Path, name: str, fewest: int, edges: int) -> None:
-    done = _command(name, "--seconds", 12, "--work", tmp_path)
+    done = _command(name, "--seconds", 8, "--work", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     executions, reached, _ = _counts(done.stdout)
     assert executions >= fewest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from typing import TypeAlias
 
@@ -93,9 +94,10 @@ class Requests:
     def release(self, fid: int) -> None:
         """Clunks a fid whatever happens: for cleaning up. Errors are ignored, also that the connection is closed.
 
-        May be called by finalizers: if they run in the middle of another request, the fid is clunked later.
+        May be called by finalizers: if they run in the middle of another request, the fid is clunked later; if this
+        process is at its end, the connection ends with it, and a reply may never come.
         """
-        if self.connection.closed:
+        if self.connection.closed or sys.is_finalizing():
             self.free_fid(fid)
         elif self.connection.busy:
             self._orphans.append(fid)

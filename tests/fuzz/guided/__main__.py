@@ -72,15 +72,17 @@ def _replay(name: str, inputs: list[Path]) -> int:
     found = 0
     with tempfile.TemporaryDirectory(prefix="9pfs-fuzz-") as directory:
         target = kind.make(Path(directory))
-        for path in inputs:
-            data = path.read_bytes()
-            print(f"{path}:", *explain(data, kind.message), sep="\n    ")
-            try:
-                target(data)
-            except Finding as finding:
-                found += 1
-                print(f"    finding: {finding}")
-        target.close()
+        try:
+            for path in inputs:
+                data = path.read_bytes()
+                print(f"{path}:", *explain(data, kind.message), sep="\n    ")
+                try:
+                    target(data)
+                except Finding as finding:
+                    found += 1
+                    print(f"    finding: {finding}")
+        finally:
+            target.close()
     print(f"{len(inputs)} inputs, {found} findings")
     return 1 if found else 0
 
