@@ -32,6 +32,8 @@ def open_descriptors() -> dict[int, str]:
             result[int(name)] = os.readlink(f"/proc/self/fd/{name}")
         except FileNotFoundError:
             pass  # the one of the listing itself
+        except OSError as failure:  # a path that is longer than any name for it may be
+            result[int(name)] = str(failure)
     return result
 
 
