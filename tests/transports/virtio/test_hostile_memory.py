@@ -12,6 +12,7 @@ from ninepfs.testing.guest import BackendRefusedError, Frontend, Guest, GuestMem
 from ninepfs.testing.load import content
 from ninepfs.testing.process import wait_until
 from ninepfs.transports.virtio.constants import MEMORY, U64, VRING_STATE, Request
+from ninepfs.transports.virtio.memory import GuestMemoryError, Memory, map_region
 from ninepfs.wire.constants import LFlag
 from ninepfs.wire.messages import Rlopen, Rread, Rwalk, Tlopen, Tread, Twalk
 
@@ -242,6 +243,18 @@ def test_a_table_of_memory_that_cannot_be_is_refused(scene: Scene, name: str) ->
     guest.connect()
     refused(guest, lambda frontend: frontend.set_mem_table(guest.memory, BAD_TABLES[name], ack=True))
     assert_said_once(scene)
+
+
+def test_two_regions_at_one_address_are_refused_whatever_is_in_them() -> None:
+    fd = os.memfd_create("memory", os.MFD_CLOEXEC)
+    try:
+        os.ftruncate(fd, 2 * MIB)
+        os.pwrite(fd, b"other", MIB)
+        regions = [map_region(0, MIB, 0, offset, fd=fd) for offset in (0, MIB)]
+        with pytest.raises(GuestMemoryError, match="overlap"):
+            Memory(regions)
+    finally:
+        os.close(fd)
 
 
 @pytest.mark.parametrize("kind", ["directory", "pipe", "eventfd", "socket", "/dev/zero", "/dev/null", "read-only"])

@@ -111,7 +111,7 @@ class Memory:
     """
 
     def __init__(self, regions: Iterable[Region] = ()) -> None:
-        self.regions = sorted(regions)
+        self.regions = sorted(regions, key=lambda region: region.guest)
         for one, other in zip(self.regions, self.regions[1:], strict=False):
             if one.end > other.guest:
                 raise GuestMemoryError(f"regions of memory overlap at {other.guest:#x}")
