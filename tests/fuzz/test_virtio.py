@@ -28,10 +28,10 @@ def test_300_random_programs_leave_the_server_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_random_programs_of_four_minutes_leave_the_server_as_it_was(tmp_path: Path) -> None:
+def test_random_programs_of_a_minute_leave_the_server_as_it_was(tmp_path: Path) -> None:
     seed = random.SystemRandom().getrandbits(32)
     print(f"seed {seed}")
-    assert Fuzzer(tmp_path, seed).run(list(load(CORPUS).values()), seconds=240).programs > 1000
+    assert Fuzzer(tmp_path, seed).run(list(load(CORPUS).values()), seconds=60).programs > 1000
 
 
 def test_a_defect_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
