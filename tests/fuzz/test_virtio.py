@@ -7,6 +7,7 @@ import logging
 import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,18 @@ def test_random_programs_of_a_minute_leave_the_server_as_it_was(tmp_path: Path) 
 
 def test_a_defect_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A back end that fails in a way that it does not foresee: the finding tells the program."""
-
+    reached = threading.Event()
     pop = Virtqueue.pop
 
     def broken(self: Virtqueue[Any], most: int) -> list[Any]:
         if self.size == QUEUE_SIZE:
+            reached.set()
             raise IndexError("planted")
         return pop(self, most)
 
     monkeypatch.setattr(Virtqueue, "pop", broken)
+    # The program must not end before the back end has looked at its ring.
+    monkeypatch.setitem(OPERATIONS, "settle", lambda machine, numbers: reached.wait(10))
     with pytest.raises(FindingError, match=r"(?s)planted.*hello"):
         Fuzzer(tmp_path, 1).run([["connect", "start", "hello", "settle"]], count=1)
 

@@ -99,19 +99,22 @@ client cannot change the buffer any more."""
 class Desk(ABC):
     """What the leader of a session works at."""
 
-    requests: Sequence[Item] = ()
-    """The batch at hand."""
-    base = 0
-    """The serial number of the request before the first one of the batch."""
-    running = 0
-    """The serial number of the request that is in its handler now; 0 for none. The watchdog reads it."""
-    relief = 0
-    """Set by the watchdog to the serial number of a request that it relieves the leader of everything else for."""
     request: Request
     """What the handlers get to see."""
-    patience = 0
-    """How often to look for the next request, a microsecond or two each time, before going to sleep. The watchdog
-    allows it to a leader that has the machine for itself."""
+
+    def __init__(self) -> None:
+        # All of them here: see "Objects that threads share" in docs/architecture.md.
+        self.requests: Sequence[Item] = ()
+        """The batch at hand."""
+        self.base = 0
+        """The serial number of the request before the first one of the batch."""
+        self.running = 0
+        """The serial number of the request that is in its handler now; 0 for none. The watchdog reads it."""
+        self.relief = 0
+        """Set by the watchdog to the serial number of a request that it relieves the leader of everything else for."""
+        self.patience = 0
+        """How often to look for the next request, a microsecond or two each time, before going to sleep. The watchdog
+        allows it to a leader that has the machine for itself."""
 
     @abstractmethod
     def take_over(self) -> None:

@@ -17,24 +17,11 @@ class Fid:
     """A fid of a session. It is *walked* (a node), then perhaps *opened* (a handle too), or it is an extended attribute
     being read or written."""
 
-    # What most fids never have are defaults of the class: it makes a walk half a microsecond faster.
-    handle: Any = None
-    """The driver's handle when the fid is open."""
-    xattr: XattrRead | XattrWrite | None = None
-    busy = False
-    """Being opened: nobody else may."""
-    locked = False
-    """Locks were taken through it."""
-    held = 0
-    """Slow requests that use it; while there are any, closing waits for the last one."""
-    orphan = False
-    """Clunked while it was held."""
-    listing: Listing | None = None
-    """How far an open directory has been read, in 9P2000 and 9P2000.u."""
-    closing: Callable[[], None] | None = None
-    """What is done after the handle was closed, if anything: ORCLOSE, the end of exclusive use."""
-    name = b""
-    """The name by which it was walked to or created, in 9P2000 and 9P2000.u: for Tstat, if the driver knows none."""
+    # Slots, because several threads write to a fid: see "Objects that threads share" in docs/architecture.md.
+    __slots__ = (
+        "busy", "closing", "export", "handle", "held", "listing", "locked", "name", "node", "orphan", "root", "user",
+        "xattr",
+    )  # fmt: skip
 
     def __init__(self, export: Export, user: User, root: Any, node: Any) -> None:
         self.export = export
@@ -42,6 +29,24 @@ class Fid:
         self.root = root
         """Where its attach begins; ``..`` leads no further."""
         self.node = node
+        self.handle: Any = None
+        """The driver's handle when the fid is open."""
+        self.xattr: XattrRead | XattrWrite | None = None
+        self.busy = False
+        """Being opened: nobody else may."""
+        self.locked = False
+        """Locks were taken through it."""
+        self.held = 0
+        """Slow requests that use it; while there are any, closing waits for the last one."""
+        self.orphan = False
+        """Clunked while it was held."""
+        self.listing: Listing | None = None
+        """How far an open directory has been read, in 9P2000 and 9P2000.u."""
+        self.closing: Callable[[], None] | None = None
+        """What is done after the handle was closed, if anything: ORCLOSE, the end of exclusive use."""
+        self.name = b""
+        """The name by which it was walked to or created, in 9P2000 and 9P2000.u: for Tstat, if the driver knows
+        none."""
 
     def clone(self, node: Any) -> Fid:
         """A walked fid of the same attach."""

@@ -62,17 +62,11 @@ class Handle:
 class Node:
     """An object of the export that somebody refers to."""
 
-    # Most nodes are leaves and keep these defaults of the class.
-    fd: Descriptor | None = None
-    """O_PATH descriptor: of a directory while it is in the cache; of anything else while it is hot or pinned."""
-    used = False
-    asked = 0
-    """How often its attributes were looked up by its name."""
-    lost = False
-    """The name is known not to belong to this object any more."""
-    children: dict[bytes, ReferenceType[Node]] = _NO_CHILDREN
-    opened: tuple[ReferenceType[Handle], ...] = ()
-    """Open handles, which still lead to the object when its name is gone."""
+    # Slots, because several threads write to a node: see "Objects that threads share" in docs/architecture.md.
+    __slots__ = (
+        "__weakref__", "asked", "birth", "children", "dev", "fd", "format", "ino", "lost", "name", "opened", "parent",
+        "used",
+    )  # fmt: skip
 
     def __init__(self, parent: Node | None, name: bytes, format_: int, ino: int, dev: int, birth: int) -> None:
         self.parent = parent
@@ -82,6 +76,16 @@ class Node:
         self.ino = ino
         self.dev = dev
         self.birth = birth
+        self.fd: Descriptor | None = None
+        """O_PATH descriptor: of a directory while it is in the cache; of anything else while it is hot or pinned."""
+        self.used = False
+        self.asked = 0
+        """How often its attributes were looked up by its name."""
+        self.lost = False
+        """The name is known not to belong to this object any more."""
+        self.children: dict[bytes, ReferenceType[Node]] = _NO_CHILDREN
+        self.opened: tuple[ReferenceType[Handle], ...] = ()
+        """Open handles, which still lead to the object when its name is gone."""
 
     def adopt(self, name: bytes, child: Node) -> Node:
         """Make ``child`` the live node of that name; its former bearer, if any, keeps only the memory of it.

@@ -141,7 +141,8 @@ class StreamDesk(StreamSpace, Desk):
     """A batch of requests in a buffer, and their replies in another."""
 
     def __init__(self, channel: StreamChannel) -> None:
-        super().__init__(channel, memory.outbox(_FULL + channel.msize + HEADER_SIZE))
+        StreamSpace.__init__(self, channel, memory.outbox(_FULL + channel.msize + HEADER_SIZE))
+        Desk.__init__(self)
         self._msize = channel.msize
         self._capacity = max(_INBOX, 2 * channel.msize)
         self._inbox = memory.inbox(self._capacity)

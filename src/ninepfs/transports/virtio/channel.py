@@ -59,6 +59,7 @@ class RingDesk(Desk):
     """
 
     def __init__(self, channel: RingChannel, backlog: Sequence[Item] = ()) -> None:
+        super().__init__()
         self._channel = channel
         self._backlog = backlog
         self._naps = 0
