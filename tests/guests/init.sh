@@ -1,10 +1,13 @@
 #!/bin/bash
-# The first process of a guest (see uml.py). Its root is the machine's own / through hostfs, read-only.
+# The first process of a guest (see uml.py and qemu.py). Its root is the machine's own /, read-only.
 #
 # Words of the kernel command line:
 #   ninepfs.name=NAME          host name of the guest (9P clients send it with their locks)
 #   ninepfs.control=DIR        directory of the host that both sides write to, mounted on /run/control
 #   ninepfs.scripts=DIR        the directory of this file, mounted on /run/guests
+#   ninepfs.hostfs=9p          these two are tags of 9P devices, and not directories for the file system hostfs
+#   ninepfs.bell=FILE          a line can be read here when there is something new in the control directory; without it,
+#                              the guest looks often
 #   ninepfs.address=A/BITS     address of the network interface, if there is one
 #   ninepfs.gateway=A          the way to the server
 #
@@ -26,12 +29,23 @@ ln -sf /proc/self/fd/0 /dev/stdin
 ln -sf /proc/self/fd/1 /dev/stdout
 ln -sf /proc/self/fd/2 /dev/stderr
 mkdir -p /run/control /run/guests /tmp/home
+hostfs=hostfs bell=
+
+# mount_hostfs SOURCE DIRECTORY OPTION
+mount_hostfs() {
+    case $hostfs in
+        hostfs) mount -t hostfs -o "$3,$1" none "$2" ;;
+        9p) mount -t 9p -o "$3,trans=virtio,version=9p2000.L,msize=65536,access=any" "$1" "$2" ;;
+    esac
+}
 
 for word in $(</proc/cmdline); do
     case $word in
         ninepfs.name=*) echo "${word#*=}" >/proc/sys/kernel/hostname ;;
-        ninepfs.control=*) mount -t hostfs -o "${word#*=}" none /run/control ;;
-        ninepfs.scripts=*) mount -t hostfs -o "ro,${word#*=}" none /run/guests ;;
+        ninepfs.hostfs=*) hostfs=${word#*=} ;;
+        ninepfs.bell=*) bell=${word#*=} ;;
+        ninepfs.control=*) mount_hostfs "${word#*=}" /run/control rw ;;
+        ninepfs.scripts=*) mount_hostfs "${word#*=}" /run/guests ro ;;
         ninepfs.address=*)
             ip link set lo up
             ip address add "${word#*=}" dev vec0
@@ -42,8 +56,14 @@ for word in $(</proc/cmdline); do
 done
 
 cd /run/control || exit
-mkfifo /run/idle
-exec {idle}<>/run/idle
+if [ "$bell" ]; then
+    exec {idle}<>"$bell"
+    pause=60
+else
+    mkfifo /run/idle
+    exec {idle}<>/run/idle
+    pause=0.02
+fi
 
 run() {
     bash "$1.run" </dev/null >"$1.out" 2>&1
@@ -68,6 +88,7 @@ show_processes() {
 echo "guest: ready"
 echo ready >ready
 number=1
+while [ -e $number.out ]; do number=$((number + 1)); done # those from before a reboot
 while [ ! -e off ]; do
     if [ -e $number.run ]; then
         run $number &
@@ -78,10 +99,15 @@ while [ ! -e off ]; do
         show_processes
         rm show
     fi
-    read -r -t 0.02 -u $idle
+    read -r -t $pause -u $idle
 done
 
 echo "guest: off"
-umount -a -t 9p
+while read -r _ directory type _; do
+    case $type:$directory in
+        9p:/ | 9p:/run/*) ;; # ours
+        9p:*) umount "$directory" ;;
+    esac
+done </proc/mounts
 echo o >/proc/sysrq-trigger
 sleep 10

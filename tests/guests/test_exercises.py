@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import EXERCISES, exercise_command, has_xattrs
+from .rig import EXERCISES, exercise_command, has_xattrs
 
 NOT_ALONE = {"__init__", "common", "host_locks", "lost_connection"}
 NAMES = sorted({path.stem for path in EXERCISES.glob("*.*")} - NOT_ALONE)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from .conftest import Rig, exercise_command
-from .uml import Guest, wait_until
+from .process import wait_until
+from .rig import UmlRig, exercise_command
+from .together import HostFile, count_together, lock_in_turn
+from .uml import UmlGuest
 
 # The first of these tests may have to build the kernel. Nothing here waits for ever: see the limits in uml.py.
 pytestmark = [pytest.mark.guests, pytest.mark.timeout(1200)]
@@ -28,50 +28,50 @@ def some(names: list[str], slow: list[str]) -> list[str | ParameterSet]:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_root(name: str, root_rig: Rig) -> None:
+def test_root(name: str, root_rig: UmlRig) -> None:
     """The server is root, nothing is cached."""
     root_rig.exercise(name)
 
 
 @pytest.mark.parametrize("name", some(ALL, slow=["git"]))
-def test_ordinary_user(name: str, user_rig: Rig) -> None:
+def test_ordinary_user(name: str, user_rig: UmlRig) -> None:
     """The server is an ordinary user: no owners, all else works."""
     user_rig.exercise(name)
 
 
 @pytest.mark.parametrize("name", some(CACHED, slow=["coreutils", "git", "sparse"]))
-def test_cache_mmap(name: str, root_rig: Rig) -> None:
+def test_cache_mmap(name: str, root_rig: UmlRig) -> None:
     """Writable mappings; pages are cached while they are mapped."""
     root_rig.exercise(name, root_rig.server.mount(cache="mmap"))
 
 
 @pytest.mark.parametrize("name", some(CACHED, slow=["tar", "git"]))
-def test_cache_loose(name: str, root_rig: Rig) -> None:
+def test_cache_loose(name: str, root_rig: UmlRig) -> None:
     """Everything is cached and written back late; alone, a guest sees no difference."""
     root_rig.exercise(name, root_rig.server.mount(cache="loose"))
 
 
 @pytest.mark.parametrize("name", some(CACHED, slow=["coreutils", "git", "sqlite"]))
-def test_cache_fscache(name: str, root_rig: Rig) -> None:
+def test_cache_fscache(name: str, root_rig: UmlRig) -> None:
     """Like loose, and what was read is kept on a disk of the guest."""
     root_rig.provide_fscache()
     root_rig.exercise(name, root_rig.server.mount(cache="fscache"))
 
 
 @pytest.mark.slow
-def test_many_files(root_rig: Rig) -> None:
+def test_many_files(root_rig: UmlRig) -> None:
     """20 000 files in one directory."""
     root_rig.exercise("many", timeout=300)
 
 
 @pytest.mark.parametrize("msize", [8192, 1048576])
-def test_message_sizes(msize: int, root_rig: Rig) -> None:
+def test_message_sizes(msize: int, root_rig: UmlRig) -> None:
     """Small and large messages carry the same data."""
     root_rig.exercise("sparse", root_rig.server.mount(msize=msize))
 
 
 @pytest.mark.parametrize("cache", ["none", "loose", "mmap"])
-def test_data_both_ways(cache: str, root_rig: Rig) -> None:
+def test_data_both_ways(cache: str, root_rig: UmlRig) -> None:
     """What the host writes the guest reads, and the other way round."""
     size = 20_000_003
     data = os.urandom(size)
@@ -86,7 +86,7 @@ def test_data_both_ways(cache: str, root_rig: Rig) -> None:
     (root_rig.share / "from-guest").unlink()
 
 
-def test_host_changes_are_seen(root_rig: Rig) -> None:
+def test_host_changes_are_seen(root_rig: UmlRig) -> None:
     """Without a cache, the guest sees at once what the host does, and its open files survive it."""
     directory = root_rig.directory()
     guest, share = root_rig.guest, root_rig.share
@@ -113,7 +113,7 @@ def test_host_changes_are_seen(root_rig: Rig) -> None:
     assert not (share / "renamed").exists()
 
 
-def test_owners_on_the_host(root_rig: Rig) -> None:
+def test_owners_on_the_host(root_rig: UmlRig) -> None:
     """With passthrough as root, files belong on the host to the guest's user and have the mode that it asked for."""
     directory = root_rig.directory()
     root_rig.run(
@@ -126,91 +126,20 @@ def test_owners_on_the_host(root_rig: Rig) -> None:
     root_rig.run(f"rm -r {directory}/owners")
 
 
-class HostFile:
-    """A program of the host that locks: its own open file, and so its own fcntl locks."""
-
-    def __init__(self, path: Path) -> None:
-        self.fd = os.open(path, os.O_RDWR)
-
-    def lock(self, start: int, length: int, kind: int = fcntl.LOCK_EX) -> bool:
-        """Try to lock; whether it worked."""
-        try:
-            fcntl.lockf(self.fd, kind | fcntl.LOCK_NB, length, start)
-        except BlockingIOError:
-            return False
-        return True
-
-    def unlock(self, start: int, length: int) -> None:
-        """Give the range back."""
-        fcntl.lockf(self.fd, fcntl.LOCK_UN, length, start)
+def test_locks_between_guest_and_host(root_rig: UmlRig) -> None:
+    """Each side's locks stop the other."""
+    lock_in_turn(root_rig, root_rig.server.mount(options=("locktimeout=1",)))
 
 
-def test_locks_between_guest_and_host(root_rig: Rig) -> None:
-    """Each side's locks stop the other: bytes, readers, waiting, and the end by close."""
-    path = root_rig.share / "locked"
-    path.write_bytes(bytes(100))
-    host = HostFile(path)
+def test_locks_between_guests(root_rig: UmlRig) -> None:
+    """Two guests, each with a connection of its own."""
     mount = root_rig.server.mount(options=("locktimeout=1",))
-    directory = root_rig.directory(mount)
-    guest = root_rig.guest
-    variables = {"DIR": directory, "FILE": f"{directory}/locked", "CACHE": "none"}
-    command = guest.start(exercise_command("host_locks", "/run/guests", variables))
-
-    command.hear("locked")
-    assert not host.lock(10, 10)
-    assert not host.lock(19, 1, fcntl.LOCK_SH)
-    assert not host.lock(0, 0)
-    assert host.lock(0, 10)
-    assert host.lock(20, 10)
-    host.unlock(0, 0)
-    guest.tell("tried")
-    command.hear("unlocked")
-    assert host.lock(10, 10)
-    host.unlock(10, 10)
-
-    assert host.lock(30, 10)
-    guest.tell("host-locked")
-    command.hear("waits")
-    time.sleep(0.3)
-    released = time.monotonic()
-    host.unlock(30, 10)
-    command.hear("got", 35)
-    assert time.monotonic() - released < 5
-
-    assert not host.lock(30, 10)
-    assert host.lock(60, 10, fcntl.LOCK_SH)
-    guest.tell("host-shared")
-    command.hear("closed")
-    assert host.lock(0, 0)
-    guest.tell("done")
-    command.wait(10)
-    os.close(host.fd)
-    path.unlink()
-
-
-def test_locks_between_guests(root_rig: Rig) -> None:
-    """Two guests add to one number under a lock: no addition is lost."""
-    counter = root_rig.share / "counter"
-    counter.write_text("0\n")
-    mount = root_rig.server.mount(options=("locktimeout=1",))
-    script = (
-        "for i in {1..20}; do flock DIR/counter.lock bash -c 'read n <DIR/counter; echo $((n + 1)) >DIR/counter'; done"
-    )
     first = root_rig.directory(mount)
-    with Guest(root_rig.network) as other:
-        second = other.mount(mount)
-        commands = [
-            root_rig.guest.start(script.replace("DIR", first)),
-            other.start(script.replace("DIR", second)),
-        ]
-        for command in commands:
-            command.wait(60)
-    assert counter.read_text() == "40\n"
-    counter.unlink()
-    (root_rig.share / "counter.lock").unlink()
+    with UmlGuest(root_rig.network) as other:
+        count_together(root_rig.share, (root_rig.guest, first), (other, other.mount(mount)))
 
 
-def test_locks_end_with_the_connection(root_rig: Rig) -> None:
+def test_locks_end_with_the_connection(root_rig: UmlRig) -> None:
     """When a connection ends without a word, the server gives up the locks that were held through it."""
     path = root_rig.share / "orphan"
     path.write_bytes(b"")
@@ -229,7 +158,7 @@ def test_locks_end_with_the_connection(root_rig: Rig) -> None:
     path.unlink()
 
 
-def test_a_waiting_lock_stops_nobody_else(root_rig: Rig) -> None:
+def test_a_waiting_lock_stops_nobody_else(root_rig: UmlRig) -> None:
     """While one process of the guest waits for a lock, others work on."""
     (root_rig.share / "contended").write_bytes(b"")
     host = HostFile(root_rig.share / "contended")

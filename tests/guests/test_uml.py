@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from .uml import Guest, GuestError, Network
+from .guest import GuestError
+from .network import Network
+from .uml import UmlGuest
 
 pytestmark = [pytest.mark.guests, pytest.mark.timeout(1200)]
 
 
 def test_scripts_at_the_same_time(network: Network) -> None:
     """Scripts have an output and a status each, and meet the test at the words that they agreed on."""
-    with Guest(network, environment={"COLOUR": "green and blue"}) as guest:
+    with UmlGuest(network, environment={"COLOUR": "green and blue"}) as guest:
         first = guest.start("until [ -e /run/control/host-go ]; do sleep 0.05; done; echo first; exit 3")
         assert guest.run('echo "$COLOUR"; hostname').output == f"green and blue\n{guest.name}\n"
         assert first.running
@@ -30,14 +32,14 @@ def test_scripts_at_the_same_time(network: Network) -> None:
 def test_panic(network: Network) -> None:
     """A guest whose kernel panics is noticed without waiting for the time limit."""
     started = time.monotonic()
-    with Guest(network) as guest, pytest.raises(GuestError, match=r"the guest died(.|\n)*[Pp]anic"):
+    with UmlGuest(network) as guest, pytest.raises(GuestError, match=r"the guest died(.|\n)*[Pp]anic"):
         guest.run("echo c >/proc/sysrq-trigger; sleep 100", 100)
     assert time.monotonic() - started < 20
 
 
 def test_time_limit(network: Network) -> None:
     """A script that hangs ends the wait, and the message tells what the guest was doing."""
-    with Guest(network) as guest:
+    with UmlGuest(network) as guest:
         with pytest.raises(GuestError, match=r"did not end in 1 s(.|\n)*state S.*: sleep 1234"):
             guest.run("sleep 1234", 1)
         guest.kill()
@@ -46,7 +48,7 @@ def test_time_limit(network: Network) -> None:
 def test_nothing_stays(guest_machine: None) -> None:
     """After a failure in the middle, the namespace, the processes and the files are gone."""
     network = Network()
-    guest = Guest(network)
+    guest = UmlGuest(network)
     with pytest.raises(GuestError, match="status 1"), network, guest:
         guest.run("false")
     assert network.name not in subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout
