@@ -46,6 +46,11 @@ _FULL = 64 << 10
 _HEAD = max(DATA_BEGINS.values())
 """So much of a larger one is copied if its data stays where it is."""
 
+_FAR = 4
+"""A guest is waited for so many times longer than a program beside us before its leader sleeps: between a reply and the
+next request are an interrupt, which the machine monitor passes on, the guest's kernel, its program, and a notification;
+100 to 300 microseconds in a machine that is emulated."""
+
 _NAPS = 64
 """A guest that keeps us waiting is polled for at least once in so many waits."""
 
@@ -88,7 +93,7 @@ class RingDesk(Desk):
             self._naps -= 1
             return False
         look = self._channel.look
-        for _ in range(self.patience):
+        for _ in range(_FAR * self.patience):
             if look():
                 self._tired = 1
                 return True
