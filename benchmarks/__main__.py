@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from pathlib import Path
 import click
 
 from benchmarks import table
+from benchmarks.console import machine_text, progress
 from benchmarks.measure import DEFAULT_ROWS, KINDS, Bench, Row, as_json
 from benchmarks.programs import UnavailableError, build
 from benchmarks.servers import Server, diod, floor, ours
@@ -90,17 +89,17 @@ def main(
             click.echo(failure, err=True)
             sys.exit(1)
         names = [server.name for server in chosen]
-        machine = _machine()
+        machine = machine_text()
         click.echo(f"{machine}; median of {rounds} rounds of {seconds:g} s; msize {msize}\n")
         bench = Bench(where, load, seconds, msize, read_msize)
         try:
-            results = bench.rounds(rounds, chosen, rows, _progress)
+            results = bench.rounds(rounds, chosen, rows, progress)
             used = {server.name: bench.memory(server) for server in chosen} if memory else {}
         except UnavailableError as failure:
-            _progress("")
+            progress("")
             click.echo(failure, err=True)
             sys.exit(1)
-        _progress("")
+        progress("")
     parts = [table.throughput, table.cpu, table.latency, table.sessions]
     texts = [part(results, names) for part in parts] + ([table.memory(used)] if used else [])
     click.echo("\n\n".join(filter(None, texts)))
@@ -128,20 +127,6 @@ def _servers(names: list[str], others: dict[str, str], anames: dict[str, str], p
     if not found:
         raise UnavailableError("There is no server to measure.")
     return found
-
-
-def _machine() -> str:
-    load = os.getloadavg()[0]
-    return (
-        f"{len(os.sched_getaffinity(0))} CPUs, Linux {platform.release()}, Python {platform.python_version()}, "
-        f"load average {load:.2f}"
-    )
-
-
-def _progress(text: str) -> None:
-    """What is going on, on one line that is overwritten; nothing where nobody looks."""
-    if text.endswith("\n") or sys.stderr.isatty():
-        click.echo(f"\r\033[K{text}" if sys.stderr.isatty() else text, nl=False, err=True)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,11 @@ class QemuGuest(Guest):
         with Monitor(self._monitor_socket) as monitor:
             monitor.execute("cont")
 
+    def processors(self) -> list[int]:
+        """The ids of QEMU's threads that are the machine's processors."""
+        with Monitor(self._monitor_socket) as monitor:
+            return [processor["thread-id"] for processor in monitor.execute("query-cpus-fast")]
+
     def reset(self) -> None:
         """Press the reset button, and wait until the guest has started again. What it was doing is forgotten."""
         with self._starting_again() as monitor:
