@@ -13,7 +13,7 @@ import click
 
 from benchmarks import machines, programs, table
 from benchmarks.console import machine_text, progress
-from benchmarks.machines import KERNELS, QEMU_SUITES
+from benchmarks.machines import KERNELS
 from benchmarks.mounted import LOADS, Load, MountedBench, Results, Sample, geometric_mean
 
 
@@ -58,10 +58,11 @@ def main(
     Both are in one emulated machine, on one directory of the host. Prints tables of throughput and of the host's CPU
     time, with ratios. The machine should have nothing else to do.
     """
-    where = f"{machine_text()}; QEMU {QEMU_SUITES[-1]}, emulated, Linux {kernel}"
+    where = machine_text()
     with tempfile.TemporaryDirectory(prefix="9pfs-bench-", dir=directory) as work:
         try:
             with MountedBench.running(Path(work), kernel, msize, plain) as bench:
+                where += f"; {bench.machine}"
                 click.echo(f"{where}; median of {rounds} rounds of {seconds:g} s; msize {msize}\n")
                 results = bench.rounds(rounds, loads, seconds, progress)
                 names = bench.names

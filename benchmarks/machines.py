@@ -8,8 +8,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from guests.cache import UnavailableError
-from guests.machine import KERNELS, QEMU_SUITES
+from guests.machine import KERNELS, parts
 from guests.qemu import QemuGuest, own_device
 from guests.server import DeviceServer
 
-__all__ = ["KERNELS", "QEMU_SUITES", "DeviceServer", "QemuGuest", "UnavailableError", "own_device"]
+__all__ = ["KERNELS", "DeviceServer", "QemuGuest", "UnavailableError", "own_device", "parts"]

@@ -15,7 +15,7 @@ from math import prod
 from pathlib import Path
 from statistics import median
 
-from benchmarks.machines import DeviceServer, QemuGuest, own_device
+from benchmarks.machines import DeviceServer, QemuGuest, own_device, parts
 from benchmarks.programs import build
 from benchmarks.servers import Process
 
@@ -138,6 +138,11 @@ class MountedBench:
             guest.run("cp /run/control/files /run/control/packed.tar /tmp")
             mounts = {name: server.virtio_mount(tag, msize=msize) for name, tag in tags.items()}
             yield cls(guest, server, share, {name: guest.mount(mount) for name, mount in mounts.items()})
+
+    @property
+    def machine(self) -> str:
+        """What the machine is."""
+        return f"emulated by QEMU {parts().qemu_version()}: Linux {self._guest.run('uname -r').output.strip()}"
 
     @property
     def names(self) -> list[str]:

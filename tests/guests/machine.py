@@ -50,6 +50,11 @@ class Parts:
             "qemu-system-x86_64", *(word for path in FIRMWARE for word in ("-L", str(self.directory / path)))
         )
 
+    def qemu_version(self) -> str:
+        """Which QEMU it is."""
+        said = subprocess.run([*self.qemu(), "--version"], capture_output=True, text=True, timeout=30, check=True)
+        return said.stdout.split()[3]
+
     def kernel(self, version: str) -> Path:
         """The kernel's file."""
         return self.directory / f"linux-{version}" / "vmlinux"
