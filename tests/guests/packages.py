@@ -41,6 +41,7 @@ APT::Sandbox::User "root";
 APT::Install-Recommends "false";
 APT::Update::Error-Mode "any";
 Acquire::Languages "none";
+Acquire::Retries "3";
 """
 
 
@@ -98,7 +99,7 @@ class Archive:
             file.unlink()
 
     def _apt(self, command: str, *arguments: str, where: Path | None = None) -> str:
-        return _run([command, "--quiet", "-c", str(self._work / "apt.conf"), *arguments], where)
+        return _run([command, arguments[0], "--quiet", "-c", str(self._work / "apt.conf"), *arguments[1:]], where)
 
 
 def _mirror() -> str:
