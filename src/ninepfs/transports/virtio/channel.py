@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, Item, Space
+from ninepfs.server.vigil import Vigil
 from ninepfs.transports.virtio.bell import Bell
 from ninepfs.transports.virtio.chains import QueueError
 from ninepfs.transports.virtio.memory import cut
@@ -46,9 +47,6 @@ _FULL = 64 << 10
 _HEAD = max(DATA_BEGINS.values())
 """So much of a larger one is copied if its data stays where it is."""
 
-_NAPS = 64
-"""A guest that keeps us waiting is polled for at least once in so many waits."""
-
 
 class RingDesk(Desk):
     """A batch of requests from a queue.
@@ -62,9 +60,7 @@ class RingDesk(Desk):
         super().__init__()
         self._channel = channel
         self._backlog = backlog
-        self._naps = 0
-        """So many waits do not poll."""
-        self._tired = 1
+        self._vigil = Vigil(channel.look)
 
     def take_over(self) -> None:
         self._channel.publish()
@@ -78,22 +74,9 @@ class RingDesk(Desk):
             items = channel.take()
             if items or channel.ended:
                 return items
-            if self.patience and self._poll():
+            if self.patience and self._vigil.keep(self.patience):
                 continue
             channel.wait()
-
-    def _poll(self) -> bool:
-        """Look a few times whether something is there before going to sleep; see the same of streams."""
-        if self._naps:
-            self._naps -= 1
-            return False
-        look = self._channel.look
-        for _ in range(self.patience):
-            if look():
-                self._tired = 1
-                return True
-        self._naps = self._tired = min(2 * self._tired, _NAPS)
-        return False
 
     def send(self) -> None:
         self._channel.publish()
