@@ -25,7 +25,7 @@ def throughput(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> s
         [_title(row), _depth(row), _rate_unit(row, samples), *_cells(samples, names, lambda sample: sample.rate)]
         for row, samples in results.items()
     ]
-    return _table(header, lines, text_columns=3)
+    return markdown(header, lines, text_columns=3)
 
 
 def cpu(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
@@ -35,7 +35,7 @@ def cpu(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
         [_title(row), _depth(row), _unit(row), *_cells(samples, names, lambda sample: sample.cpu_us)]
         for row, samples in results.items()
     ]
-    return _table(header, lines, text_columns=3)
+    return markdown(header, lines, text_columns=3)
 
 
 def latency(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
@@ -46,9 +46,9 @@ def latency(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
         line = [_title(row), _depth(row)]
         for name in names:
             sample = samples.get(name)
-            line += [_number(sample.p50_us), _number(sample.p99_us)] if sample else ["–", "–"]
+            line += [number(sample.p50_us), number(sample.p99_us)] if sample else ["–", "–"]
         lines.append(line)
-    return _table(header, lines, text_columns=2)
+    return markdown(header, lines, text_columns=2)
 
 
 def sessions(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
@@ -63,7 +63,7 @@ def sessions(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str
             for name in names
         ]
         lines.append([_title(row), f"{row.sessions} sessions, {row.depth} each", *ratios])
-    return _table(["load", "sum of", *names], lines, text_columns=2) if lines else ""
+    return markdown(["load", "sum of", *names], lines, text_columns=2) if lines else ""
 
 
 def memory(numbers: dict[str, Memory]) -> str:
@@ -72,7 +72,7 @@ def memory(numbers: dict[str, Memory]) -> str:
         [name, f"{use.idle / (1 << 20):.1f}", "–" if use.per_fid is None else f"{use.per_fid:.0f}"]
         for name, use in numbers.items()
     ]
-    return _table(["server", "idle MiB", "bytes per walked fid"], lines, text_columns=1)
+    return markdown(["server", "idle MiB", "bytes per walked fid"], lines, text_columns=1)
 
 
 def _title(row: Row) -> str:
@@ -98,15 +98,15 @@ def _cells(samples: dict[str, Sample], names: Sequence[str], pick: Callable[[Sam
     values = [pick(samples[name]) if name in samples else None for name in names]
     first = values[0]
     ratios = ["–" if first is None or not value else f"{first / value:.2f}" for value in values[1:]]
-    return ["–" if value is None else _number(value) for value in values] + ratios
+    return ["–" if value is None else number(value) for value in values] + ratios
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """With three digits or all of them before the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]], text_columns: int) -> str:
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]], text_columns: int) -> str:
     widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]
 
     def form(line: Sequence[str]) -> str:
