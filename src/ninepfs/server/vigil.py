@@ -15,10 +15,10 @@ _NAPS = 64
 """A client that keeps us waiting is looked for at least once in so many times."""
 
 _REVIEW = 128
-"""After so many times that something came while we looked, it is seen whether that has pushed others aside."""
+"""After so many times in a row that something came while we looked, it is seen whether that has pushed others aside."""
 
 _PUSHED = 32
-"""So often between two reviews the kernel may take the processor from us."""
+"""So often meanwhile the kernel may take the processor from us."""
 
 _REST = 2048
 """If not looking turns out to be faster, so many times nobody looks."""
@@ -40,12 +40,14 @@ class Vigil:
         """So many times nobody looks."""
         self._tired = 1
         self._met = 0
-        self._preempted = 0
+        """How often in a row something came while we looked, since the last review."""
         self._since = 0.0
-        """When the last review was."""
+        """When that began, in seconds; or when not looking is tried, when that did."""
+        self._preempted = 0
+        """How often the kernel had taken the processor from us by then."""
         self._to_beat = 0.0
         """While not looking is tried: how long it took with looking, in seconds."""
-        self._trust = 1  # the time until the first review says nothing
+        self._trust = 0
 
     def keep(self, times: int) -> bool:
         """Look so many times, at most. Returns whether something is there, as far as we know."""
@@ -58,34 +60,38 @@ class Vigil:
         for _ in range(times):
             if look():
                 self._tired = 1
+                if not self._met:
+                    self._since, self._preempted = time.monotonic(), _preempted()
                 self._met += 1
-                if self._met >= _REVIEW:
+                if self._met > _REVIEW:
                     self._review()
                 return True
         # It did not come in time: sleep at once the next times, more and more of them.
         self._naps = self._tired = min(2 * self._tired, _NAPS)
+        self._met = 0
         return False
 
     def _review(self) -> None:
         """Who shares a processor with its client (because all others are busy, or the scheduler likes it so) keeps the
         client from running while it looks: the kernel has to take the processor away each time. Whether sleeping is
         better then depends on where the client would wake us up, so it is tried."""
-        now = time.monotonic()
-        preempted = resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
+        self._met = 0
         if self._trust:
             self._trust -= 1
-        elif preempted - self._preempted > _PUSHED:
+        elif _preempted() - self._preempted > _PUSHED:
+            now = time.monotonic()
             self._to_beat = now - self._since
+            self._since = now
             self._naps = _REVIEW
-        self._met = 0
-        self._since = now
-        self._preempted = preempted
 
     def _compare(self) -> None:
-        now = time.monotonic()
-        if now - self._since < self._to_beat:
+        if time.monotonic() - self._since < self._to_beat:
             self._naps = _REST
         else:
             self._trust = _TRUST
         self._to_beat = 0.0
-        self._since = now
+
+
+def _preempted() -> int:
+    """How often the kernel has taken the processor from this thread while it had something to do."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nivcsw
