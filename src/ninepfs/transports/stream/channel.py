@@ -190,6 +190,11 @@ class StreamDesk(StreamSpace, Desk):
                 if self.patience:
                     self._vigil.keep(self.patience)
                 count = receive(inbox)
+                if count >= HEADER_SIZE:
+                    size, number, tag = _unpack_header(inbox)
+                    if size == count <= self._msize:  # one whole message: a client that waits for each reply
+                        self._have = self._at = count
+                        return ((number, tag, inbox, HEADER_SIZE, count, self),)
             else:
                 if at + max(size, HEADER_SIZE) > self._capacity:
                     inbox[: have - at] = inbox[at:have]
