@@ -92,7 +92,7 @@ def throughput(results: Results, names: Sequence[str]) -> str:
         ]
         for load, samples in results.items()
     ]
-    return table.grid(header, lines, text_columns=2)
+    return table.markdown(header, lines, text_columns=2)
 
 
 def cpu(results: Results, names: Sequence[str]) -> str:
@@ -107,7 +107,7 @@ def cpu(results: Results, names: Sequence[str]) -> str:
         for name in names[1:]:
             numbers += [samples[name].processor_us, samples[name].qemu_us]
         lines.append([load.title, "1 MB" if load.bulk else "an operation", *map(table.number, numbers)])
-    return table.grid(header, lines, text_columns=2)
+    return table.markdown(header, lines, text_columns=2)
 
 
 def summary(results: Results, names: Sequence[str]) -> str:

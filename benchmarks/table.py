@@ -25,7 +25,7 @@ def throughput(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> s
         [_title(row), _depth(row), _rate_unit(row, samples), *_cells(samples, names, lambda sample: sample.rate)]
         for row, samples in results.items()
     ]
-    return grid(header, lines, text_columns=3)
+    return markdown(header, lines, text_columns=3)
 
 
 def cpu(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
@@ -35,7 +35,7 @@ def cpu(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
         [_title(row), _depth(row), _unit(row), *_cells(samples, names, lambda sample: sample.cpu_us)]
         for row, samples in results.items()
     ]
-    return grid(header, lines, text_columns=3)
+    return markdown(header, lines, text_columns=3)
 
 
 def latency(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
@@ -48,7 +48,7 @@ def latency(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
             sample = samples.get(name)
             line += [number(sample.p50_us), number(sample.p99_us)] if sample else ["–", "–"]
         lines.append(line)
-    return grid(header, lines, text_columns=2)
+    return markdown(header, lines, text_columns=2)
 
 
 def sessions(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str:
@@ -63,7 +63,7 @@ def sessions(results: dict[Row, dict[str, Sample]], names: Sequence[str]) -> str
             for name in names
         ]
         lines.append([_title(row), f"{row.sessions} sessions, {row.depth} each", *ratios])
-    return grid(["load", "sum of", *names], lines, text_columns=2) if lines else ""
+    return markdown(["load", "sum of", *names], lines, text_columns=2) if lines else ""
 
 
 def memory(numbers: dict[str, Memory]) -> str:
@@ -72,7 +72,7 @@ def memory(numbers: dict[str, Memory]) -> str:
         [name, f"{use.idle / (1 << 20):.1f}", "–" if use.per_fid is None else f"{use.per_fid:.0f}"]
         for name, use in numbers.items()
     ]
-    return grid(["server", "idle MiB", "bytes per walked fid"], lines, text_columns=1)
+    return markdown(["server", "idle MiB", "bytes per walked fid"], lines, text_columns=1)
 
 
 def _title(row: Row) -> str:
@@ -102,12 +102,11 @@ def _cells(samples: dict[str, Sample], names: Sequence[str], pick: Callable[[Sam
 
 
 def number(value: float) -> str:
-    """A number with three digits or all of them before the point."""
+    """With three digits or all of them before the point."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def grid(header: Sequence[str], lines: Sequence[Sequence[str]], text_columns: int) -> str:
-    """A table whose first columns are text, and the others numbers."""
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]], text_columns: int) -> str:
     widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]
 
     def form(line: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ninepfs.drivers.local.tree import Node
 from ninepfs.server.fid import Fid
-from ninepfs.transports.virtio.channel import RingDesk
+from ninepfs.transports.virtio.channel import RingChannel, RingDesk
 
 ROUNDS = 2000
 NONE: Any = None
@@ -59,7 +59,8 @@ def race(make: Callable[[], Any], names: tuple[str, ...]) -> None:
 if __name__ == "__main__":
     sys.setswitchinterval(0.00001)
     gc.set_threshold(1, 10_000, 10_000)
+    channel = RingChannel("nobody", lambda: None)
     race(lambda: Fid(NONE, NONE, NONE, NONE), ("held", "orphan", "handle", "listing"))
     race(lambda: Node(NONE, b"", 0, 0, 0, 0), ("fd", "lost", "opened", "asked"))
-    race(lambda: RingDesk(NONE), ("relief", "running", "patience", "requests"))
+    race(lambda: RingDesk(channel), ("relief", "running", "patience", "requests"))
     print("raced")

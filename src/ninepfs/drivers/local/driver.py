@@ -13,6 +13,7 @@ from ninepfs.drivers.base import LEAVE, AttributeFields, Changes, Driver, Entry,
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor, close_error, reopen
 from ninepfs.drivers.local.directory import Listing
+from ninepfs.drivers.local.filesystems import WITH_GENERATIONS
 from ninepfs.drivers.local.locks import FileLock
 from ninepfs.drivers.local.models import MODELS, SecurityModel
 from ninepfs.drivers.local.tree import Handle, Node, Tree
@@ -89,7 +90,6 @@ class LocalDriver(Driver[Node, Handle]):
         if cache is None:
             cache = max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 4))
         self.tree = Tree(path, cache, pins=cache)
-        self._filesystems: dict[int, int] = {}
 
     # --- the tree
 
@@ -132,7 +132,7 @@ class LocalDriver(Driver[Node, Handle]):
     # --- attributes
 
     def getattr(self, node: Node, handle: Handle | None, mask: int) -> AttributeFields:
-        fields = self.tree.stat(node) if handle is None else host.statx_fd(handle.fd)
+        fields = self.tree.stat(node) if handle is None else self.tree.stat_fd(handle.fd, node.dev)
         (
             has, blksize, nlink, uid, gid, mode, ino, size, blocks, atime, atime_ns, btime, btime_ns, ctime, ctime_ns,
             mtime, mtime_ns, rdev_major, rdev_minor, dev,
@@ -153,14 +153,14 @@ class LocalDriver(Driver[Node, Handle]):
 
     def _generation(self, node: Node, handle: Handle | None, fields: tuple[int, ...]) -> int | None:
         device = fields[19]
-        filesystem = self._filesystems.get(device)
+        filesystems = self.tree.filesystems
+        filesystem = filesystems.kinds.get(device)
         if filesystem is None:
             try:
-                filesystem = host.fstatfs(handle.fd if handle is not None else self.tree.grip(node))[0]
+                filesystem = filesystems.learn(device, handle.fd if handle is not None else self.tree.grip(node))
             except OSError:
                 return None
-            self._filesystems[device] = filesystem
-        if filesystem not in host.GENERATION_FILESYSTEMS:
+        if filesystem not in WITH_GENERATIONS:
             return None
         fd = handle.fd if handle is not None else node.anchor()
         if fd is not None:

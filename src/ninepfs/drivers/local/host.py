@@ -94,6 +94,21 @@ def statx_at(directory: int, name: bytes) -> tuple[int, ...]:
     return _unpack_statx(buffer.memory)
 
 
+_statx_at_once = ctypes.PyDLL(None).statx
+_statx_at_once.restype = ctypes.c_int
+
+
+def statx_fd_at_once(fd: int) -> tuple[int, ...]:
+    """:func:`statx_fd` without letting other threads run meanwhile: only for file systems that need not wait.
+
+    Giving the interpreter lock away and taking it back costs an eighth of a Tgetattr, and a fifth when two sessions are
+    busy.
+    """
+    while _statx_at_once(fd, b"", _BY_FD, MASK, buffer.address):
+        os.fstat(fd)
+    return _unpack_statx(buffer.memory)
+
+
 def statx_fd(fd: int) -> tuple[int, ...]:
     """The same of an open descriptor, also an O_PATH one."""
     while statx(fd, b"", _BY_FD, MASK, buffer.address):
@@ -105,9 +120,8 @@ def statx_fd(fd: int) -> tuple[int, ...]:
 
 _name_to_handle_at = _quiet.name_to_handle_at
 
-_EXT4, _BTRFS, _XFS = 0xEF53, 0x9123683E, 0x58465342
-GENERATION_FILESYSTEMS = frozenset({_EXT4, _BTRFS, _XFS})
-"""File systems (statfs f_type) whose file handles hold the inode's generation where we know it."""
+EXT4, BTRFS, XFS, TMPFS = 0xEF53, 0x9123683E, 0x58465342, 0x01021994
+"""Types of file systems, as statfs(2) tells them."""
 
 
 class _HandleBuffer(threading.local):
@@ -130,15 +144,15 @@ _BARE = ctypes.c_int(AT_EMPTY_PATH)
 # gen u32), xfs' own types (ino u64, gen u32), btrfs' (objectid u64, root u64, gen u32) (Linux,
 # include/linux/exportfs.h).
 _GENERATIONS = {
-    (_EXT4, 1): 12,
-    (_EXT4, 2): 12,
-    (_XFS, 1): 12,
-    (_XFS, 2): 12,
-    (_XFS, 0x81): 16,
-    (_XFS, 0x82): 16,
-    (_BTRFS, 0x4D): 24,
-    (_BTRFS, 0x4E): 24,
-    (_BTRFS, 0x4F): 24,
+    (EXT4, 1): 12,
+    (EXT4, 2): 12,
+    (XFS, 1): 12,
+    (XFS, 2): 12,
+    (XFS, 0x81): 16,
+    (XFS, 0x82): 16,
+    (BTRFS, 0x4D): 24,
+    (BTRFS, 0x4E): 24,
+    (BTRFS, 0x4F): 24,
 }
 _unpack_generation = struct.Struct("=I").unpack_from
 

@@ -22,6 +22,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor, require_proc
 from ninepfs.drivers.local.directory import Listing
+from ninepfs.drivers.local.filesystems import Filesystems
 
 _DIRECTORY = os.O_PATH | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _OBJECT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -161,6 +162,7 @@ class Tree:
         self._pins = pins
         self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
         self._moving = threading.RLock()
+        self.filesystems = Filesystems()
 
     # --- from nodes to descriptors
 
@@ -216,7 +218,7 @@ class Tree:
         """statx of exactly the object that the node stands for: one system call unless something moved."""
         fd = node.fd
         if fd is not None:
-            fields = host.statx_fd(fd)
+            fields = self.stat_fd(fd, node.dev)
             if fields[2] or node.lost or node.format == stat.S_IFDIR:
                 return fields
             node.fd = None  # the host removed its last name: it is gone, as if it had not been hot
@@ -243,6 +245,14 @@ class Tree:
                     if not host.is_missing(failure):
                         raise
         return host.statx_fd(self.grip(node))
+
+    def stat_fd(self, fd: int, device: int) -> tuple[int, ...]:
+        """statx of an open descriptor of what is on this device."""
+        statx_fd = self.filesystems.statx_fd.get(device)
+        if statx_fd is None:
+            self.filesystems.learn(device, fd)
+            statx_fd = self.filesystems.statx_fd[device]
+        return statx_fd(fd)
 
     def _heat(self, node: Node, directory: Descriptor) -> None:
         """Let a node have a descriptor for as long as others are not asked for more."""

@@ -12,6 +12,7 @@ not to do it; guests never have the choice.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import logging
 import mmap
@@ -47,6 +48,8 @@ class Region(NamedTuple):
     user: int
     """Its address in the frontend."""
     view: memoryview
+    address: int = 0
+    """Where it is mapped in this process."""
 
     @property
     def size(self) -> int:
@@ -79,7 +82,7 @@ def map_region(guest: int, size: int, user: int, offset: int, *, fd: int) -> Reg
         view = _map(fd, size, offset)
     except (OSError, ValueError) as failure:
         raise GuestMemoryError(f"a region of {size:#x} bytes at {guest:#x} cannot be mapped: {failure}") from None
-    return Region(guest, guest + size, user, view)
+    return Region(guest, guest + size, user, view, ctypes.addressof(ctypes.c_char.from_buffer(view)))
 
 
 def _seal(fd: int) -> None:
@@ -116,8 +119,10 @@ class Memory:
             if one.end > other.guest:
                 raise GuestMemoryError(f"regions of memory overlap at {other.guest:#x}")
         largest = max(self.regions, key=lambda region: region.size, default=Region(0, 0, 0, memoryview(b"")))
-        self.base, self.end, _, self.largest = largest
+        self.base, self.end, _, self.largest, address = largest
         """The largest region, by its guest-physical addresses: nearly all that is asked for is in it."""
+        self.shift = address - self.base
+        """From a guest-physical address in the largest region to one of this process."""
 
     def views(self, pieces: Sequence[Piece]) -> list[memoryview]:
         """Guest memory in pieces; where regions touch, a piece may become several.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ninepfs.server.channel import NoRoomError, Space
+from ninepfs.transports.virtio.areas import Area
 from ninepfs.transports.virtio.chains import MAX_CHAIN, Chain
 from ninepfs.transports.virtio.memory import cut
 from ninepfs.wire.codec import PackInto
@@ -16,6 +17,9 @@ from ninepfs.wire.fields import ProtocolError
 if TYPE_CHECKING:
     from ninepfs.transports.virtio.channel import RingChannel
 
+COPIED = 8192
+"""Requests up to this size are copied whole. Copying less than some pages is cheaper than calling with pieces."""
+
 _READ_HEADER = struct.Struct("<IBHI")
 _pack_read_header = _READ_HEADER.pack_into
 
@@ -23,48 +27,59 @@ _pack_read_header = _READ_HEADER.pack_into
 class RingSpace(Chain, Space):
     """A chain as the space for a reply: its writable memory."""
 
-    __slots__ = ("channel",)
+    __slots__ = ("channel", "plain")
 
     channel: RingChannel
     """Whose request it was; set before the space is handed out."""
 
+    def __init__(self, head: int, readable: Area, writable: Area) -> None:
+        super().__init__(head, readable, writable)
+        self.plain = HEADER_SIZE <= len(readable.first) == readable.size <= COPIED and writable.size >= HEADER_SIZE
+        """Whether the request is in one piece, and to be copied whole."""
+
     @property
     def room(self) -> int:
-        return self.writable_size - READ_OVERHEAD
+        return self.writable.size - READ_OVERHEAD
 
     def data(self, start: int, count: int) -> Sequence[memoryview]:
-        views = self.readable
-        if start + count > self.readable_size:
+        readable = self.readable
+        if start + count > readable.size:
             raise ProtocolError(f"{count} bytes of data are announced, more than there are")
-        if len(views[0]) == start and start + count == self.readable_size:  # as Linux has it
-            views = views[1:]
+        if len(readable.first) == start and start + count == readable.size:  # as Linux has it
+            views = readable.views[1:]
         else:
-            views = cut(views, start, count)
+            views = cut(readable.views, start, count)
         if len(views) > MAX_CHAIN:
             raise ProtocolError("the data is in too many pieces")
         return views
 
     def payload(self, count: int) -> Sequence[memoryview]:
-        views = self.writable
-        if len(views[0]) == READ_OVERHEAD and READ_OVERHEAD + count >= self.writable_size:  # as Linux has it
-            return views[1 : 1 + MAX_CHAIN]
-        return cut(views, READ_OVERHEAD, count)[:MAX_CHAIN]
+        writable = self.writable
+        if len(writable.first) == READ_OVERHEAD and READ_OVERHEAD + count >= writable.size:  # as Linux has it
+            return writable.views[1 : 1 + MAX_CHAIN]
+        return cut(writable.views, READ_OVERHEAD, count)[:MAX_CHAIN]
+
+    def splice(self, fd: int, offset: int, count: int) -> int | None:
+        writable = self.writable
+        if len(writable.first) != READ_OVERHEAD or READ_OVERHEAD + count != writable.size:
+            return None
+        return writable.read_behind_first(fd, offset)
 
     def put(self, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
         try:
-            size = pack(self.writable[0], 0, tag, reply)
+            size = pack(self.writable.first, 0, tag, reply)
         except Exception:  # not in one piece, or too long, or not to be packed at all
             message = memoryview(bytearray(self.channel.msize + HEADER_SIZE))
             size = pack(message, 0, tag, reply)
-            copy_out(message[:size], self.writable)
+            copy_out(message[:size], self.writable.views)
         self.channel.finished(self.head, size)
 
     def put_payload(self, number: int, tag: int, count: int) -> None:
         size = READ_OVERHEAD + count
         try:
-            _pack_read_header(self.writable[0], 0, size, number, tag, count)
+            _pack_read_header(self.writable.first, 0, size, number, tag, count)
         except struct.error:  # not in one piece
-            copy_out(_READ_HEADER.pack(size, number, tag, count), self.writable)
+            copy_out(_READ_HEADER.pack(size, number, tag, count), self.writable.views)
         self.channel.finished(self.head, size)
 
     def drop(self) -> None:
@@ -98,8 +113,8 @@ class LateSpace(Space):
     def __init__(self, channel: RingChannel, chain: Chain) -> None:
         self._channel = channel
         self.head = chain.head
-        self.places = chain.places
-        self.writable_size = chain.writable_size
+        self.places = chain.writable.pieces
+        self.writable_size = chain.writable.size
         self._message = memoryview(b"")
 
     @property

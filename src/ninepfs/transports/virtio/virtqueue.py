@@ -5,17 +5,20 @@ order. All of this is in memory that the guest can change at any time, so nothin
 raises :class:`QueueError`, and the device then stops using the queue.
 
 Reads and writes of ring memory here are single loads and stores of aligned 16-bit values or plain data next to them.
-Their order is that of the program on x86-64, but for a store that a load follows; that needs a fence, as
-does everything on other processors. Taking and releasing a lock is one.
+Their order is that of the program on x86-64, but for a store that a load follows; that needs a fence, as does
+everything on other processors. Taking and releasing a lock is one.
 """
 
 from __future__ import annotations
 
+import functools
+import platform
+import struct
 import threading
-from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from typing import Generic
 
-from ninepfs.transports.virtio.chains import INDIRECT, ChainT, Entry, MakeChain, QueueError, follow, usual
+from ninepfs.transports.virtio.chains import INDIRECT, ChainT, Entry, MakeChain, QueueError, follow, pages
 from ninepfs.transports.virtio.constants import (
     AVAILABLE_ELEMENT,
     AVAILABLE_NO_INTERRUPT,
@@ -30,6 +33,15 @@ from ninepfs.transports.virtio.memory import Memory
 from ninepfs.wire.fields import ProtocolError
 
 _unpack = DESCRIPTOR.unpack_from
+
+_UNORDERED = platform.machine() != "x86_64"
+"""Whether this processor may let two loads or two stores change places."""
+
+_SMALL = 4 * DESCRIPTOR.size
+"""Bytes of an indirect table that is remembered."""
+
+_REMEMBERED = 512
+"""How many of them."""
 
 
 class Virtqueue(Generic[ChainT]):
@@ -65,6 +77,7 @@ class Virtqueue(Generic[ChainT]):
         descriptors, available, used = addresses
         self.memory = memory
         self.size = size
+        self._base, self._largest, self._room = memory.base, memory.largest, len(memory.largest)
         self._make = make
         self._mask = size - 1
         self._event = bool(features & Feature.EVENT_IDX)
@@ -80,9 +93,13 @@ class Virtqueue(Generic[ChainT]):
         self._used_next = self._used_words[1]
         self._told: int | None = None
         """The used index when it was last considered to notify the driver."""
-        self._finished: deque[tuple[int, int]] = deque()
-        self.taken: set[int] = set()
-        """The heads of the chains that the driver does not have back."""
+        self._finished: list[int] = []
+        """What was pushed: head, length, and so on."""
+        self._taken: dict[int, ChainT | None] = {}
+        """By head, the chains that the driver does not have back; None for those of an earlier queue."""
+        self._known: dict[bytes, ChainT] = {}
+        """Small indirect tables that were met, and the chains that came of them. Drivers use the same memory again and
+        again, and a table of the same content is the same chain: looking at it anew takes four times as long."""
         self._fence = threading.Lock()
         self.rest()
 
@@ -98,38 +115,78 @@ class Virtqueue(Generic[ChainT]):
         Raises:
             ProtocolError: the driver broke the rules; nothing was taken.
         """
-        index = self._available[1]
-        count = (index - self.next) & 0xFFFF
-        if not count:
+        available, at = self._available, self.next
+        index = available[1]
+        if index == at:
             return []
+        count = (index - at) & 0xFFFF
         if count > self.size:
-            raise QueueError(f"the available index jumps from {self.next} to {index}, in a queue of {self.size}")
-        with self._fence:
-            pass
-        start, mask, available = self.next, self._mask, self._available
-        heads = [available[2 + (i & mask)] for i in range(start, start + min(count, most))]
+            raise QueueError(f"the available index jumps from {at} to {index}, in a queue of {self.size}")
+        if _UNORDERED:
+            with self._fence:
+                pass
+        if count > most:
+            index = (at + most) & 0xFFFF
+        mask, remembered = self._mask, self._remembered
         chains: list[ChainT] = []
         try:
-            for head in heads:
-                chains.append(self._chain(head))  # noqa: PERF401  # what was taken before a broken one is undone
-        except ProtocolError:
-            self.taken.difference_update(chain.head for chain in chains)
+            while at != index:
+                head = available[2 + (at & mask)]
+                chains.append(remembered(head) or self._chain(head))
+                at = at + 1 & 0xFFFF
+        except ProtocolError:  # what was taken before a broken one is undone
+            self.forget(chain.head for chain in chains)
             raise
-        self.next = (start + len(heads)) & 0xFFFF
+        self.next = at
         return chains
+
+    def _remembered(self, head: int) -> ChainT | None:
+        """The chain, if its table is small and was met before."""
+        taken = self._taken
+        if head > self._mask or head in taken:
+            return None
+        address, length, flags, _ = _unpack(self._descriptors, head << 4)
+        start = address - self._base
+        if flags != INDIRECT or length > _SMALL or start < 0 or start + length > self._room:
+            return None
+        chain = self._known.get(self._largest[start : start + length].tobytes())
+        if chain is None or taken.get(chain.head) is chain:  # the same memory twice at a time
+            return None
+        chain.head = head
+        taken[head] = chain
+        return chain
 
     def _chain(self, head: int) -> ChainT:
         if head >= self.size:
             raise QueueError(f"descriptor {head} is not in a queue of {self.size}")
-        if head in self.taken:
+        if head in self._taken:
             raise QueueError(f"the chain at descriptor {head} is made available again while the device has it")
         entry = _unpack(self._descriptors, head << 4)
-        chain = None
+        chain: ChainT | None = None
         if entry[2] == INDIRECT and self._indirect:
-            chain = usual(self.memory, self._make, head, entry[0], entry[1])
+            chain = self._in_table(head, entry[0], entry[1])
         if chain is None:
             chain = follow(self.memory, self._make, head, entry, self._descriptor, self.size, indirect=self._indirect)
-        self.taken.add(head)
+        self._taken[head] = chain
+        return chain
+
+    def _in_table(self, head: int, address: int, length: int) -> ChainT | None:
+        """A chain in an indirect table in the largest region. None if it is elsewhere, or must be looked at closely."""
+        memory = self.memory
+        if address < memory.base or address + length > memory.end or not length or length % DESCRIPTOR.size:
+            return None
+        start = address - memory.base
+        table = memory.largest[start : start + length].tobytes()
+        if length > _SMALL:
+            return pages(memory, self._make, head, table)
+        entries = list(DESCRIPTOR.iter_unpack(table))
+        if any(flags & INDIRECT for _, _, flags, _ in entries):
+            return None
+        chain = follow(memory, self._make, head, entries[0], entries.__getitem__, len(entries), indirect=False)
+        if table not in self._known:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[table] = chain
         return chain
 
     def _descriptor(self, index: int) -> Entry:
@@ -140,21 +197,29 @@ class Virtqueue(Generic[ChainT]):
     def push(self, head: int, length: int) -> None:
         """Give a chain back, of whose writable memory ``length`` bytes were written. The driver sees it after
         :meth:`publish`."""
-        self.taken.remove(head)
-        self._finished.append((head, length))
+        del self._taken[head]
+        self._finished.extend((head, length))  # in one call: other threads may do the same
 
     def publish(self) -> bool:
         """Let the driver see what was pushed. Returns whether it wants to be notified."""
         finished = self._finished
-        if not finished:
+        count = len(finished)
+        if not count:
             return False
-        index, mask, used = self._used_next, self._mask, self._used
-        while finished:
-            head, length = finished.popleft()
-            USED_ELEMENT.pack_into(used, RING_HEADER.size + ((index & mask) << 3), head, length)
-            index += 1
-        with self._fence:
-            pass
+        numbers = finished[:count]
+        del finished[:count]
+        index = self._used_next
+        at = index & self._mask
+        before_end = 2 * (self.size - at)
+        if count <= before_end:
+            _pack_used(self._used, at, numbers)
+        else:
+            _pack_used(self._used, at, numbers[:before_end])
+            _pack_used(self._used, 0, numbers[before_end:])
+        index += count >> 1
+        if _UNORDERED:
+            with self._fence:
+                pass
         self._used_next = self._used_words[1] = new = index & 0xFFFF
         with self._fence:
             pass
@@ -165,6 +230,21 @@ class Virtqueue(Generic[ChainT]):
             return True
         # Whether the index passed the one that the driver waits for.
         return (new - self._available[2 + self.size] - 1) & 0xFFFF < (new - told) & 0xFFFF
+
+    # --- what the driver does not have back
+
+    def adopt(self, heads: Iterable[int]) -> None:
+        """Chains that were taken from an earlier queue, and will be given back to this one."""
+        self._taken.update(dict.fromkeys(heads))
+
+    def forget(self, heads: Iterable[int]) -> None:
+        """Chains that will not be given back."""
+        for head in heads:
+            self._taken.pop(head, None)
+
+    def taken_besides(self, heads: Collection[int]) -> bool:
+        """Whether chains other than these are to be given back."""
+        return any(head not in heads for head in list(self._taken))
 
     # --- notifications from the driver
 
@@ -183,3 +263,13 @@ class Virtqueue(Generic[ChainT]):
         """Notifications are not needed; with an event index there are none anyway as long as nothing is popped."""
         if not self._event:
             self._used_words[0] = USED_NO_NOTIFY
+
+
+def _pack_used(used: memoryview, at: int, numbers: list[int]) -> None:
+    """Write entries of the used ring: head and length of each, one behind the other."""
+    _pack_numbers(len(numbers))(used, RING_HEADER.size + USED_ELEMENT.size * at, *numbers)
+
+
+@functools.lru_cache(256)
+def _pack_numbers(count: int) -> Callable[..., None]:
+    return struct.Struct(f"<{count}I").pack_into
