@@ -117,6 +117,8 @@ def summary(results: Results, names: Sequence[str]) -> str:
         ratios = [_ratios(samples, names)[number] for samples in results.values()]
         mean = geometric_mean(ratios)
         lines.append(f"{names[0]} / {name}: geometric mean {mean:.2f}, lowest {min(ratios):.2f}")
+    others = max(sample.others for samples in results.values() for sample in samples.values())
+    lines.append(f"other processes used at most {others:.0%} of the CPUs (median of a load's runs)")
     return "\n".join(lines)
 
 
