@@ -10,6 +10,7 @@ from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
 from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.wire.constants import MIN_MSIZE, NOFID
+from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import (
     Rattach,
     Rauth,
@@ -48,8 +49,10 @@ def version(request: Request, msize: int, version: bytes) -> Rversion:
 
 @handles(Tauth)
 def auth(request: Request, afid: int, uname: bytes, aname: bytes, n_uname: int) -> Rauth:
-    """There is no authentication; a client that is told so attaches without."""
-    raise NamedError(errno.EOPNOTSUPP, b"authentication not required")
+    """There is no authentication; a client that is told so attaches without. In 9P2000.L it knows that by ENOENT, which
+    is what diod says and all that diod's own clients take; in the other dialects by the text."""
+    number = errno.ENOENT if request.session.dialect is Dialect.L else errno.EOPNOTSUPP
+    raise NamedError(number, b"authentication not required")
 
 
 @handles(Tattach)
