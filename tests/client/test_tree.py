@@ -420,7 +420,7 @@ def _xattrs_work(path: Path) -> bool:
 
 
 @pytest.mark.needs("xattrs")
-def test_extended_attributes(client: Client, tree: Tree, share: Path) -> None:
+def test_extended_attributes(served: Served, client: Client, tree: Tree, share: Path) -> None:
     (share / "f").touch()
     if not _xattrs_work(share / "f"):
         pytest.skip("the host's file system has no extended attributes")
@@ -437,7 +437,14 @@ def test_extended_attributes(client: Client, tree: Tree, share: Path) -> None:
     assert caught.value.errno == errno.ENODATA
     assert caught.value.filename == "f"
     with pytest.raises(OSError, match="empty value"):
-        tree.setxattr("f", "user.a", b"")
+        tree.setxattr("f", b"user.b\xff", b"", os.XATTR_REPLACE)
+    tree.setxattr("f", "user.d", b"4")
+    if served.kind == "diod":
+        with pytest.raises(OSError, match="for a removal"):
+            tree.setxattr("f", "user.d", b"")
+    else:
+        tree.setxattr("f", "user.d", b"")
+        assert tree.getxattr("f", "user.d") == b""
     for flags, error in ((os.XATTR_CREATE, FileExistsError), (os.XATTR_REPLACE, OSError)):
         with pytest.raises(error):
             tree.setxattr("f", b"user.b\xff" if flags == os.XATTR_CREATE else "user.c", b"3", flags)
