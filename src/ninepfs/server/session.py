@@ -255,8 +255,8 @@ class Session:
         if len(xattr.value) != xattr.size:
             fail(errno.EINVAL)
         if not xattr.size and xattr.flags == XATTR_REPLACE:
-            # This is how Linux sends removexattr(2). Without the flag an empty value is a value like any other (in place
-            # of an ACL it takes that away, on the host as well).
+            # This is how Linux sends removexattr(2). Without the flag an empty value is a value like any other, which
+            # in place of an ACL takes that away, on the host as well.
             driver.removexattr(fid.node, None, xattr.name)
         else:
             driver.setxattr(fid.node, None, xattr.name, bytes(xattr.value), xattr.flags)
