@@ -49,7 +49,7 @@ class Listener:
         self.connected = not _listens(self._socket)
         """Whether the socket is a client already; there will be no other."""
         self.address = self._resolved(address)
-        """Where it listens, with the port that was chosen."""
+        """Where it listens: with the address that a name stands for, and the port that was chosen."""
         self._thread: threading.Thread | None = None
 
     @property
@@ -118,7 +118,13 @@ class Listener:
             try:
                 sock.bind(path)
             except OSError as failure:
-                if failure.errno != errno.EADDRINUSE or not _abandoned(path):
+                if failure.errno != errno.EADDRINUSE:
+                    raise
+                if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                    raise ListenError(
+                        f"cannot listen on {UnixAddress(path)}: there is a file that is no socket"
+                    ) from None
+                if not _abandoned(path):
                     raise
                 os.unlink(path)  # left behind by a server that is gone
                 sock.bind(path)
@@ -131,7 +137,8 @@ class Listener:
 
     def _resolved(self, address: ListenAddress) -> ListenAddress:
         if isinstance(address, TcpAddress):
-            return TcpAddress(address.host, self._socket.getsockname()[1])
+            host, port, *_ = self._socket.getsockname()
+            return TcpAddress(host, port)
         return address
 
     # --- clients
@@ -202,11 +209,22 @@ def _inherit(fd: int) -> socket.socket:
     if not stat.S_ISSOCK(mode):
         raise ListenError(f"descriptor {fd} is not a socket")
     sock = socket.socket(fileno=fd)
-    if sock.type != socket.SOCK_STREAM:
+    wrong = "is not a stream socket" if sock.type != socket.SOCK_STREAM else _alone(sock)
+    if wrong:
         sock.detach()
-        raise ListenError(f"descriptor {fd} is not a stream socket")
+        raise ListenError(f"descriptor {fd} {wrong}")
     os.set_inheritable(fd, False)
     return sock
+
+
+def _alone(sock: socket.socket) -> str:
+    """What is wrong with a socket that nobody is or can be connected to."""
+    if not _listens(sock):
+        try:
+            sock.getpeername()
+        except OSError:
+            return "is a socket that neither listens nor is connected"
+    return ""
 
 
 def _listens(sock: socket.socket) -> bool:
@@ -215,8 +233,6 @@ def _listens(sock: socket.socket) -> bool:
 
 def _abandoned(path: str) -> bool:
     """Whether nobody listens on a unix socket that exists."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
