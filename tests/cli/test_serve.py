@@ -110,7 +110,7 @@ def test_the_default_is_a_port_of_the_loopback_interface(share: Path) -> None:
 
 def test_a_unix_socket_appears_and_goes(share: Path, tmp_path: Path) -> None:
     path = tmp_path / "sock et"
-    with serve(share, "--listen", f"unix:{path}", "--msize", "65536") as server:
+    with serve(share, "--listen", f"unix:{path}", "--msize", "64k") as server:
         assert server.lines == [
             f"serving on {server.url}",
             f"  mount -t 9p -o trans=unix,version=9p2000.L,msize=65536 '{path}' /mnt",
@@ -220,6 +220,19 @@ def test_nobody_is_there_to_connect_to(share: Path, tmp_path: Path) -> None:
         assert fails(share, "--listen", url).endswith("nobody listens there; start the virtual machine first.")
 
 
+def test_the_mount_command_names_an_address_that_linux_takes(share: Path) -> None:
+    """It looks up no names, and another machine can do nothing with the address that stands for all."""
+    with serve(share, "-l", "tcp://localhost:0") as server:
+        assert re.fullmatch(r"serving on tcp://(127\.0\.0\.1|\[::1\]):\d+", server.lines[0])
+        assert server.lines[1].split()[-2] in ("127.0.0.1", "::1")
+        with Client.connect(server.url) as client:
+            assert client.root.read_bytes("file") == b"content"
+    with serve(share, "-l", "tcp://0.0.0.0:0") as server:
+        assert server.lines[0].startswith("serving on tcp://0.0.0.0:")
+        with Client.connect(server.url.replace("0.0.0.0", server.lines[1].split()[-2])) as client:
+            assert client.root.read_bytes("file") == b"content"
+
+
 def test_ipv6_is_an_address_like_others(share: Path) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -238,6 +251,8 @@ def test_mistakes_get_one_plain_sentence(share: Path, tmp_path: Path) -> None:
     assert "not a directory" in fails(share / "file" / "below")
     assert "not in the range" in fails(share, "--msize", "4095")
     assert "not in the range" in fails(share, "--msize", str((8 << 20) + 1))
+    assert "not in the range" in fails(share, "--msize", "9M")
+    assert "not a number of bytes" in fails(share, "--msize", "-1")
     assert "'mapped'" in fails(share, "--security-model", "mapped")
     assert "'loud'" in fails(share, "--log-level", "loud")
     assert "--nonsense" in fails(share, "--nonsense")
@@ -262,8 +277,20 @@ def test_addresses_that_cannot_be_listened_on_are_mistakes(share: Path, tmp_path
     assert "not open" in fails(share, "-l", "fd://99")
     assert "not a socket" in fails(share, "-l", "fd://0")
     (tmp_path / "plain").write_text("keep me")
-    assert "in use" in fails(share, "-l", f"unix:{tmp_path}/plain")
+    assert "a file that is no socket" in fails(share, "-l", f"unix:{tmp_path}/plain")
     assert (tmp_path / "plain").read_text() == "keep me"
+    assert "a file that is no socket" in fails(share, "-l", f"unix:{tmp_path}")
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_descriptor_that_nobody_can_be_connected_to_is_a_mistake(share: Path, kind: int) -> None:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        command = [COMMAND, "serve", str(share), "-l", f"fd://{sock.fileno()}"]
+        result = subprocess.run(
+            command, pass_fds=[sock.fileno()], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"9pfs serve: descriptor \d+ is (not a stream socket|a socket that .*)\.\n", result.stderr)
 
 
 def test_the_socket_of_a_living_server_is_in_use_and_left_alone(share: Path, tmp_path: Path) -> None:
@@ -308,6 +335,22 @@ def test_an_inherited_connection_is_a_client(share: Path) -> None:
             with pytest.raises(ServerClosedError):
                 client.connection.receive(PATIENCE)
         assert server.process.wait(PATIENCE) == 0
+
+
+def test_as_inetd_starts_it_nothing_but_9p_goes_to_the_client(share: Path) -> None:
+    """Its standard input and its standard output are the connection."""
+    ours, theirs = socket.socketpair()
+    command = [COMMAND, "serve", str(share), "-l", "fd://0"]
+    with (
+        theirs,
+        subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE) as server,
+    ):
+        theirs.close()
+        with Client.over(ours) as client:
+            assert client.root.read_bytes("file") == b"content"
+        assert server.wait(PATIENCE) == 0
+        assert server.stderr
+        assert server.stderr.read() == b""
 
 
 def test_it_ends_with_the_only_client_there_can_be(share: Path) -> None:
