@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from ninepfs.wire.messages import (
     Tversion,
 )
 
-from .conftest import fails, opened, walk
+from .conftest import Records, fails, opened, walk
 
 
 @pytest.fixture
@@ -90,6 +91,16 @@ def test_an_unknown_version_begins_no_session(connection: Connection, version: b
     assert call(connection, Tversion(8192, version)) == Rversion(8192, b"unknown")
     assert isinstance(call(connection, Tattach(1)), Rerror)
     assert call(connection, Tversion(8192, b"9P2000.L")) == Rversion(8192, b"9P2000.L")
+
+
+def test_messages_that_are_too_small_to_be_fast_are_warned_of_once(share: Path, log: Records) -> None:
+    with serve_pair(LocalDriver(share)) as served:
+        assert log.texts(logging.WARNING) == []
+        for _ in range(2):
+            served.connect(msize=8192)
+            (warning,) = log.texts(logging.WARNING)
+        assert "messages of 8192 bytes are slow" in warning
+        assert "msize=1048576" in warning
 
 
 def test_before_the_version_nothing_is_understood(connection: Connection) -> None:

@@ -81,6 +81,7 @@ class Server:
         self.open_files = OpenFiles(self.limits.open_files or max(16, (os.sysconf("SC_OPEN_MAX") - _RESERVE) // 4 * 3))
         self._tables = {dialect: table(dialect) for dialect in Dialect}
         self._greetings = {dialect: table(dialect, frozenset({Tversion})) for dialect in Dialect}
+        self._small_messages_seen = False
         self.engine = Engine(self)
 
     def connect(self, channel: Channel) -> bool:
@@ -119,6 +120,11 @@ class Server:
         if len(self.exports) == 1:
             return self.exports[0]
         return self._by_name.get(_normal(aname))
+
+    def first_small(self) -> bool:
+        """Whether this is the first client with a small msize."""
+        first, self._small_messages_seen = not self._small_messages_seen, True
+        return first
 
     def greeting(self, channel: Channel, dialect: Dialect = Dialect.BASE) -> Session:
         """The state before a session is agreed on: only Tversion is understood."""

@@ -9,7 +9,7 @@ from ninepfs.drivers.base import User
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
 from ninepfs.server.request import NamedError, Request, fail
-from ninepfs.wire.constants import MIN_MSIZE, NOFID
+from ninepfs.wire.constants import MIN_MSIZE, NOFID, NONUNAME
 from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import (
     Rattach,
@@ -23,6 +23,9 @@ from ninepfs.wire.messages import (
 )
 
 log = logging.getLogger("ninepfs.session")
+
+_SMALL = 8192
+"""The msize of old Linux kernels, which nobody wants who copies files."""
 
 
 @handles(Tversion)
@@ -44,6 +47,14 @@ def version(request: Request, msize: int, version: bytes) -> Rversion:
     channel.msize = size
     request.session = server.session(channel, dialect, size)
     log.info("%s: %s, msize %d", channel.peer, dialect.version.decode(), size)
+    if size <= _SMALL < server.limits.msize and server.first_small():
+        log.warning(
+            "%s: messages of %d bytes are slow; a client should ask for more, as by the mount option msize=%d"
+            " (this is said once)",
+            channel.peer,
+            size,
+            min(server.limits.msize, 1 << 20),
+        )
     return Rversion(size, dialect.version)
 
 
@@ -73,7 +84,7 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
     log.info(
         "%s: %s attaches to %s",
         session.channel.peer,
-        uname.decode(errors="replace") or n_uname,
+        uname.decode(errors="replace") or (n_uname if n_uname != NONUNAME else "nobody in particular"),
         export.name or "the export",
     )
     return Rattach(qid)
