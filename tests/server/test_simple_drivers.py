@@ -51,7 +51,8 @@ class Naive(Driver[bytes, bytes]):
         return len(data)
 
     def readdir(self, handle: bytes, cookie: int, room: int) -> list[Entry]:
-        return {b".": [(b".", DirentType.DIR, 1, 1), (b"file", DirentType.REG, 2, 2)]}[handle][cookie:]
+        entries: list[Entry] = [(b".", DirentType.DIR, 1, 1), (b"file", DirentType.REG, 2, 2)]
+        return {b".": entries}[handle][cookie:]
 
 
 @pytest.fixture
