@@ -156,6 +156,20 @@ def test_readonly_refuses_every_change(share: Path, tmp_path: Path) -> None:
             client.root.remove("file")
 
 
+def test_the_log_tells_as_much_as_is_wanted(share: Path, tmp_path: Path) -> None:
+    told = {}
+    for level in ("warning", "info", "debug"):
+        with serve(share, "--log-level", level, "-l", f"unix:{tmp_path}/s") as server:
+            with Client.connect(server.url) as client:
+                client.root.read_bytes("file")
+            told[level] = server.end()
+    assert told["warning"] == ""
+    assert ": connected\n" in told["info"]
+    assert "9P2000.L, msize 1048576" in told["info"]
+    assert "Tread" not in told["info"]
+    assert "Twalk fid=1024 newfid=1025 wnames=[b'file']\n" in told["debug"]
+
+
 @pytest.mark.parametrize("model", ["passthrough", "none"])
 def test_the_security_model_can_be_chosen(share: Path, tmp_path: Path, model: str) -> None:
     with serve(share, "-s", model, "-l", f"unix:{tmp_path}/s") as server, Client.connect(server.url) as client:

@@ -56,7 +56,7 @@ _VIRTIO_MSIZE = 512000
 @click.option("--dialects", metavar="DIALECT[,...]", callback=dialects_named.several,
               default=dialects_named.text(DIALECTS), show_default=True, help="The protocols to offer.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning",
-              show_default=True, help="What to log, to standard error.")  # fmt: skip
+              show_default=True, help="What to log, to standard error; debug is every request.")  # fmt: skip
 def command(
     exports: tuple[str, ...],
     urls: tuple[str, ...],
@@ -75,7 +75,8 @@ def command(
     model = security_model or ("passthrough" if os.geteuid() == 0 else "none")
     _raise_descriptor_limit()
     try:
-        server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize), dialects)
+        shared = [_export(text, model, readonly) for text in exports]
+        server = Server(shared, Limits(msize=msize), dialects, trace=log_level == "debug")
     except ValueError as failure:
         raise click.UsageError(f"{failure}; give each its own as in 'home=/home music=/srv/music'.") from None
     listeners: list[Listener] = []

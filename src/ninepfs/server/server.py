@@ -60,13 +60,21 @@ class Server:
             without a name.
         limits: what clients may use.
         dialects: the protocols on offer.
+        trace: log every request and its answer, at the level debug.
 
     Raises:
         TypeError: something is neither a driver nor an export.
         ValueError: no export, two of the same name, or no dialect.
     """
 
-    def __init__(self, exports: Exports, limits: Limits | None = None, dialects: Sequence[Dialect] = DIALECTS) -> None:
+    def __init__(
+        self,
+        exports: Exports,
+        limits: Limits | None = None,
+        dialects: Sequence[Dialect] = DIALECTS,
+        *,
+        trace: bool = False,
+    ) -> None:
         self.exports = _exports(exports)
         if not self.exports:
             raise ValueError("a server needs at least one export")
@@ -79,8 +87,8 @@ class Server:
             raise ValueError("a server needs at least one dialect")
         self.locks = LockTable()
         self.open_files = OpenFiles(self.limits.open_files or max(16, (os.sysconf("SC_OPEN_MAX") - _RESERVE) // 4 * 3))
-        self._tables = {dialect: table(dialect) for dialect in Dialect}
-        self._greetings = {dialect: table(dialect, frozenset({Tversion})) for dialect in Dialect}
+        self._tables = {dialect: table(dialect, trace=trace) for dialect in Dialect}
+        self._greetings = {dialect: table(dialect, frozenset({Tversion}), trace=trace) for dialect in Dialect}
         self._small_messages_seen = False
         self.engine = Engine(self)
 
