@@ -147,6 +147,21 @@ def test_a_path_may_contain_an_equals_sign(tmp_path: Path) -> None:
         assert list(client.root.listdir()) == ["inside"]
 
 
+def test_paths_that_are_no_text_are_told_as_they_are(tmp_path: Path) -> None:
+    """Whatever the encoding: a shell takes them back."""
+    share, sock = os.fsencode(tmp_path) + b"/share\xff", os.fsencode(tmp_path) + b"/sock\xff"
+    os.mkdir(share)
+    command: list[str | bytes] = [COMMAND, "serve", share, "-l", b"unix:" + sock]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout
+            assert server.stdout.readline() == b"serving on unix://" + sock.replace(b"\xff", b"%FF") + b"\n"
+            assert sock in server.stdout.readline()
+        finally:
+            server.terminate()
+
+
 def test_readonly_refuses_every_change(share: Path, tmp_path: Path) -> None:
     with serve(share, "--readonly", "-l", f"unix:{tmp_path}/s") as server, Client.connect(server.url) as client:
         assert client.root.read_bytes("file") == b"content"
@@ -273,6 +288,7 @@ def test_mistakes_get_one_plain_sentence(share: Path, tmp_path: Path) -> None:
     assert "Missing argument" in fails()
     assert "same name" in fails(share, tmp_path)
     assert "same name" in fails(f"a={share}", f"a={tmp_path}")
+    assert "comma" in fails(f"a,b={share}")
 
 
 @pytest.mark.parametrize(

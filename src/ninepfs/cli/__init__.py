@@ -10,7 +10,7 @@ import click
 from ninepfs import __version__
 from ninepfs.cli.ending import die_of
 from ninepfs.cli.mistakes import Plainspoken
-from ninepfs.cli.output import open_standard_files
+from ninepfs.cli.output import prepare_standard_files
 
 _COMMANDS = ("serve", "qemu-args", "ls", "cat", "stat", "check")
 
@@ -29,7 +29,7 @@ class _Lazy(Plainspoken, click.Group):
         return command
 
     def main(self, *args: Any, **extra: Any) -> Any:
-        open_standard_files()
+        prepare_standard_files()
         extra.setdefault("prog_name", "9pfs")
         return super().main(*args, **extra)
 

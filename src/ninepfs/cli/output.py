@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import IO, Any
@@ -43,9 +44,10 @@ def drop_output() -> None:
     os.close(nowhere)
 
 
-def open_standard_files() -> None:
+def prepare_standard_files() -> None:
     """Lets descriptors 0 to 2 lead nowhere if they are closed: else a file or a client would get such a number, and
-    with it what is meant to be read by people."""
+    with it what is meant to be read by people. Lets bytes of paths that are no text go to standard output as they are.
+    """
     for number in range(3):
         try:
             os.fstat(number)
@@ -55,6 +57,8 @@ def open_standard_files() -> None:
         sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # until the end of the process
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")
 
 
 def reason(error: Exception) -> str:

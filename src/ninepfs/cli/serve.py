@@ -131,6 +131,8 @@ def _export(text: str, model: str, readonly: bool) -> Export:
     name, separator, path = text.partition("=")
     if not separator or "/" in name:
         name, path = "", text
+    if "," in name:
+        raise click.UsageError(f"the name {name!r} has a comma, which no mount option can have; choose another.")
     try:
         driver = LocalDriver(path, model)
     except FileNotFoundError:
