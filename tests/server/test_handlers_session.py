@@ -103,6 +103,21 @@ def test_messages_that_are_too_small_to_be_fast_are_warned_of_once(share: Path, 
         assert "msize=1048576" in warning
 
 
+def test_what_clients_call_things_makes_no_lines_of_its_own_in_the_log(share: Path, log: Records) -> None:
+    name = b"name\n9pfs: WARNING: forged \x1b[31m\xff\xe2\x80\xae" + b"x" * 60_000
+    exports = [Export(LocalDriver(share), "one"), Export(LocalDriver(share), "two")]
+    with serve_pair(exports, msize=1 << 20) as served:
+        client = served.connect(attach=False, msize=1 << 20)
+        client.attach(1, uname=name, aname="one")
+        with fails(errno.ENOENT):
+            client.attach(2, uname=name, aname=name)
+    lines = [text for text in log.texts() if "forged" in text]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.isprintable()
+        assert len(line) < 300
+
+
 def test_before_the_version_nothing_is_understood(connection: Connection) -> None:
     for message in (Tattach(1), Tauth(1, b"", b""), Tclunk(1)):
         reply = call(connection, message)

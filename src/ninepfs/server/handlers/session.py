@@ -75,7 +75,7 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
         fail(errno.EINVAL)
     export = session.server.export(aname)
     if export is None:
-        log.warning("%s: asks for %r, which is not exported", session.channel.peer, aname.decode(errors="replace"))
+        log.warning("%s: asks for %s, which is not exported", session.channel.peer, _shown(aname))
         fail(errno.ENOENT)
     user = User(uname, n_uname)
     root = export.driver.attach(user)
@@ -84,10 +84,15 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
     log.info(
         "%s: %s attaches to %s",
         session.channel.peer,
-        uname.decode(errors="replace") or (n_uname if n_uname != NONUNAME else "nobody in particular"),
+        _shown(uname) if uname else f"user {n_uname}" if n_uname != NONUNAME else "nobody in particular",
         export.name or "the export",
     )
     return Rattach(qid)
+
+
+def _shown(text: bytes) -> str:
+    """What a client calls something, for a line of the log: it may be long, and is no text for a terminal."""
+    return repr(text[:64].decode(errors="replace")) + ("…" if len(text) > 64 else "")
 
 
 @handles(Tflush)
