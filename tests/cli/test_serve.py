@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -247,6 +248,26 @@ def test_nobody_is_there_to_connect_to(share: Path, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(tmp_path / "x"))
         assert fails(share, "--listen", url).endswith("nobody listens there; start the virtual machine first.")
+
+
+def test_clients_wait_while_there_are_no_descriptors_and_that_is_said_once(share: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with serve(share, "-l", f"unix:{path}", launcher=["sh", "-c", 'ulimit -n 40; exec "$@"', "sh"]) as server:
+        waiting = []
+        for _ in range(60):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(path)
+            waiting.append(sock)
+        descriptors = Path(f"/proc/{server.process.pid}/fd")
+        wait_until(lambda: len(list(descriptors.iterdir())) == 40, "no descriptors are left")
+        time.sleep(0.5)  # it tries several times
+        for sock in waiting:
+            sock.close()
+        with Client.connect(server.url) as client:
+            assert client.root.read_bytes("file") == b"content"
+        lines = [line for line in server.end().splitlines() if "cannot accept" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("cannot accept a client: Too many open files; trying again")
 
 
 def test_the_mount_command_names_an_address_that_linux_takes(share: Path) -> None:

@@ -147,6 +147,7 @@ class Listener:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
+        complained = False
         while True:
             poll.poll()
             if self._ending:
@@ -154,9 +155,12 @@ class Listener:
             try:
                 client, _ = self._socket.accept()
             except OSError as failure:
-                log.warning("%s: cannot accept a client: %s", self.address, failure.strerror)
+                if not complained:
+                    log.warning("%s: cannot accept a client: %s; trying again", self.address, failure.strerror)
+                    complained = True
                 time.sleep(0.1)  # out of descriptors, most likely: that passes
                 continue
+            complained = False
             self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
