@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,20 @@ def test_names_are_given_once(tmp_path: Path) -> None:
         Server([LocalDriver(tmp_path), LocalDriver(tmp_path)])
     with pytest.raises(ValueError, match="at least one export"):
         Server([])
+
+
+def test_of_the_addresses_of_a_name_linux_can_mount_the_one_that_is_listened_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux 6.1 takes IPv4 addresses only, and on many machines localhost has another one first."""
+    resolve = socket.getaddrinfo
+
+    def both(host: str, port: int, **hints: Any) -> Any:
+        return resolve("::1", port, **hints) + resolve("127.0.0.1", port, **hints)
+
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    with serving(LocalDriver(tmp_path), "tcp://localhost:0") as [url]:
+        assert url.startswith("tcp://127.0.0.1:")
 
 
 def test_the_address_of_a_name_is_told(tmp_path: Path) -> None:

@@ -180,7 +180,9 @@ class Listener:
 
 
 def _open_tcp(host: str, port: int) -> socket.socket:
-    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # A name may have addresses of both kinds (localhost mostly does), and Linux 6.1 mounts from the older one only.
+    family, _, _, _, where = min(found, key=lambda one: one[0] != socket.AF_INET)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
