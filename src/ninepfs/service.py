@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from ninepfs.address import parse_listen_address
-from ninepfs.drivers.base import Driver
-from ninepfs.server import DIALECTS, Export, Limits, Server
+from ninepfs.server import DIALECTS, Exports, Limits, Server
 from ninepfs.transports import Listener, listen
 from ninepfs.wire import Dialect
 
@@ -19,7 +17,7 @@ STOP_LIMIT = 20.0
 
 @contextmanager
 def serving(
-    exports: Driver[Any, Any] | Export | Iterable[Export],
+    exports: Exports,
     *urls: str,
     limits: Limits | None = None,
     dialects: Sequence[Dialect] = DIALECTS,
@@ -32,7 +30,7 @@ def serving(
             print(Client.connect(url).root.listdir())
 
     Args:
-        exports: what to serve: a driver, an export, or several exports that clients choose from by aname.
+        exports: what to serve: a driver, an export, or several that clients choose from by aname.
         urls: where to listen (:mod:`ninepfs.address`); at least one.
         limits: what clients may use.
         dialects: the protocols on offer.
@@ -43,12 +41,13 @@ def serving(
     Raises:
         AddressError: a URL is not an address.
         ListenError: an address cannot be listened on.
+        TypeError: something is neither a driver nor an export.
         ValueError: no URL, no export, two exports of the same name, or no dialect.
     """
     if not urls:
         raise ValueError("serving needs at least one address to listen on")
     addresses = [parse_listen_address(url) for url in urls]
-    server = Server(Export(exports) if isinstance(exports, Driver) else exports, limits, dialects)
+    server = Server(exports, limits, dialects)
     listeners: list[Listener] = []
     try:
         for address in addresses:
@@ -65,7 +64,7 @@ def serving(
 
 
 def serve(
-    exports: Driver[Any, Any] | Export | Iterable[Export],
+    exports: Exports,
     *urls: str,
     limits: Limits | None = None,
     dialects: Sequence[Dialect] = DIALECTS,

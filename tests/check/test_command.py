@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -98,3 +101,24 @@ def test_profiles_name_cases_that_exist() -> None:
     for profile in PROFILES.values():
         assert set(profile) <= names
         assert all(quirk.why for quirk in profile.values())
+
+
+def test_where_results_cannot_go_is_said_before_cases_are_run(url: str, share: Path) -> None:
+    for option in ("--json", "--junit"):
+        result = check(url, "-k", "walk: ", option, f"{share}/none/results")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert result.stderr == f"9pfs check: cannot write to '{share}/none/results': No such file or directory.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupted_run_cleans_up_and_dies_of_the_signal(url: str, share: Path, number: int) -> None:
+    command = [str(Path(sys.executable).parent / "9pfs"), "check", url]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        assert process.stdout.readline()
+        assert os.listdir(share)
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=20)
+    assert (process.returncode, complaints) == (-number, "")
+    assert os.listdir(share) == []

@@ -47,10 +47,17 @@ def test_a_name_is_given_once() -> None:
         ("not (walk or clones)", "walk-of-no-names-clones", False),
         ("rename and (over or between)", "renameat-between-directories", True),
         ("no_names", "walk-of-no-names-clones", True),
+        ("NO-Names", "walk-of-no-names-clones", True),
+        ("walk:", "walk-of-no-names-clones", True),
     ],
 )
 def test_select(expression: str, name: str, chosen: bool) -> None:
     assert (name in {one.name for one in select(CASES, expression)}) is chosen
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_each_topic_can_be_chosen_as_it_is_shown(topic: str) -> None:
+    assert {one for one in CASES if one.topic == topic} <= set(select(CASES, topic))
 
 
 @pytest.mark.parametrize("expression", ["and", "walk or", "(walk", "walk)", "not", "walk open", "()"])

@@ -267,6 +267,8 @@ def test_conformance_cases() -> None:
     assert len(conformance_cases()) == sum(len(case.dialects) for case in all_cases())
     with pytest.raises(ValueError, match="not the version of a dialect"):
         conformance_cases(["9P1999"])
+    with pytest.raises(ValueError, match="no case is described by 'nothing-like-that'"):
+        conformance_cases(only="nothing-like-that")
 
 
 def test_run_case(served: Served, share: Path) -> None:

@@ -10,6 +10,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_the_default_is_a_port_of_the_loopback_interface(share: Path) -> None:
 
 def test_a_unix_socket_appears_and_goes(share: Path, tmp_path: Path) -> None:
     path = tmp_path / "sock et"
-    with serve(share, "--listen", f"unix:{path}", "--msize", "65536") as server:
+    with serve(share, "--listen", f"unix:{path}", "--msize", "64k") as server:
         assert server.lines == [
             f"serving on {server.url}",
             f"  mount -t 9p -o trans=unix,version=9p2000.L,msize=65536 '{path}' /mnt",
@@ -147,6 +148,21 @@ def test_a_path_may_contain_an_equals_sign(tmp_path: Path) -> None:
         assert list(client.root.listdir()) == ["inside"]
 
 
+def test_paths_that_are_no_text_are_told_as_they_are(tmp_path: Path) -> None:
+    """Whatever the encoding: a shell takes them back."""
+    share, sock = os.fsencode(tmp_path) + b"/share\xff", os.fsencode(tmp_path) + b"/sock\xff"
+    os.mkdir(share)
+    command: list[str | bytes] = [COMMAND, "serve", share, "-l", b"unix:" + sock]
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout
+            assert server.stdout.readline() == b"serving on unix://" + sock.replace(b"\xff", b"%FF") + b"\n"
+            assert sock in server.stdout.readline()
+        finally:
+            server.terminate()
+
+
 def test_readonly_refuses_every_change(share: Path, tmp_path: Path) -> None:
     with serve(share, "--readonly", "-l", f"unix:{tmp_path}/s") as server, Client.connect(server.url) as client:
         assert client.root.read_bytes("file") == b"content"
@@ -154,6 +170,20 @@ def test_readonly_refuses_every_change(share: Path, tmp_path: Path) -> None:
             client.root.write_bytes("new", b"x")
         with pytest.raises(OSError, match="Read-only"):
             client.root.remove("file")
+
+
+def test_the_log_tells_as_much_as_is_wanted(share: Path, tmp_path: Path) -> None:
+    told = {}
+    for level in ("warning", "info", "debug"):
+        with serve(share, "--log-level", level, "-l", f"unix:{tmp_path}/s") as server:
+            with Client.connect(server.url) as client:
+                client.root.read_bytes("file")
+            told[level] = server.end()
+    assert told["warning"] == ""
+    assert ": connected\n" in told["info"]
+    assert "9P2000.L, msize 1048576" in told["info"]
+    assert "Tread" not in told["info"]
+    assert "Twalk fid=1024 newfid=1025 wnames=[b'file']\n" in told["debug"]
 
 
 @pytest.mark.parametrize("model", ["passthrough", "none"])
@@ -220,6 +250,39 @@ def test_nobody_is_there_to_connect_to(share: Path, tmp_path: Path) -> None:
         assert fails(share, "--listen", url).endswith("nobody listens there; start the virtual machine first.")
 
 
+def test_clients_wait_while_there_are_no_descriptors_and_that_is_said_once(share: Path, tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with serve(share, "-l", f"unix:{path}", launcher=["sh", "-c", 'ulimit -n 40; exec "$@"', "sh"]) as server:
+        waiting = []
+        for _ in range(60):
+            sock = socket.socket(socket.AF_UNIX)
+            sock.connect(path)
+            waiting.append(sock)
+        descriptors = Path(f"/proc/{server.process.pid}/fd")
+        wait_until(lambda: len(list(descriptors.iterdir())) == 40, "no descriptors are left")
+        time.sleep(0.5)  # it tries several times
+        for sock in waiting:
+            sock.close()
+        with Client.connect(server.url) as client:
+            assert client.root.read_bytes("file") == b"content"
+        lines = [line for line in server.end().splitlines() if "cannot accept" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith("cannot accept a client: Too many open files; trying again")
+
+
+def test_the_mount_command_names_an_address_that_linux_takes(share: Path) -> None:
+    """It looks up no names, and another machine can do nothing with the address that stands for all."""
+    with serve(share, "-l", "tcp://localhost:0") as server:
+        assert re.fullmatch(r"serving on tcp://(127\.0\.0\.1|\[::1\]):\d+", server.lines[0])
+        assert server.lines[1].split()[-2] in ("127.0.0.1", "::1")
+        with Client.connect(server.url) as client:
+            assert client.root.read_bytes("file") == b"content"
+    with serve(share, "-l", "tcp://0.0.0.0:0") as server:
+        assert server.lines[0].startswith("serving on tcp://0.0.0.0:")
+        with Client.connect(server.url.replace("0.0.0.0", server.lines[1].split()[-2])) as client:
+            assert client.root.read_bytes("file") == b"content"
+
+
 def test_ipv6_is_an_address_like_others(share: Path) -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
@@ -238,12 +301,15 @@ def test_mistakes_get_one_plain_sentence(share: Path, tmp_path: Path) -> None:
     assert "not a directory" in fails(share / "file" / "below")
     assert "not in the range" in fails(share, "--msize", "4095")
     assert "not in the range" in fails(share, "--msize", str((8 << 20) + 1))
+    assert "not in the range" in fails(share, "--msize", "9M")
+    assert "not a number of bytes" in fails(share, "--msize", "-1")
     assert "'mapped'" in fails(share, "--security-model", "mapped")
     assert "'loud'" in fails(share, "--log-level", "loud")
     assert "--nonsense" in fails(share, "--nonsense")
     assert "Missing argument" in fails()
     assert "same name" in fails(share, tmp_path)
     assert "same name" in fails(f"a={share}", f"a={tmp_path}")
+    assert "comma" in fails(f"a,b={share}")
 
 
 @pytest.mark.parametrize(
@@ -262,8 +328,20 @@ def test_addresses_that_cannot_be_listened_on_are_mistakes(share: Path, tmp_path
     assert "not open" in fails(share, "-l", "fd://99")
     assert "not a socket" in fails(share, "-l", "fd://0")
     (tmp_path / "plain").write_text("keep me")
-    assert "in use" in fails(share, "-l", f"unix:{tmp_path}/plain")
+    assert "a file that is no socket" in fails(share, "-l", f"unix:{tmp_path}/plain")
     assert (tmp_path / "plain").read_text() == "keep me"
+    assert "a file that is no socket" in fails(share, "-l", f"unix:{tmp_path}")
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_a_descriptor_that_nobody_can_be_connected_to_is_a_mistake(share: Path, kind: int) -> None:
+    with socket.socket(socket.AF_INET, kind) as sock:
+        command = [COMMAND, "serve", str(share), "-l", f"fd://{sock.fileno()}"]
+        result = subprocess.run(
+            command, pass_fds=[sock.fileno()], capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    assert (result.returncode, result.stdout) == (2, "")
+    assert re.fullmatch(r"9pfs serve: descriptor \d+ is (not a stream socket|a socket that .*)\.\n", result.stderr)
 
 
 def test_the_socket_of_a_living_server_is_in_use_and_left_alone(share: Path, tmp_path: Path) -> None:
@@ -308,6 +386,22 @@ def test_an_inherited_connection_is_a_client(share: Path) -> None:
             with pytest.raises(ServerClosedError):
                 client.connection.receive(PATIENCE)
         assert server.process.wait(PATIENCE) == 0
+
+
+def test_as_inetd_starts_it_nothing_but_9p_goes_to_the_client(share: Path) -> None:
+    """Its standard input and its standard output are the connection."""
+    ours, theirs = socket.socketpair()
+    command = [COMMAND, "serve", str(share), "-l", "fd://0"]
+    with (
+        theirs,
+        subprocess.Popen(command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE) as server,
+    ):
+        theirs.close()
+        with Client.over(ours) as client:
+            assert client.root.read_bytes("file") == b"content"
+        assert server.wait(PATIENCE) == 0
+        assert server.stderr
+        assert server.stderr.read() == b""
 
 
 def test_it_ends_with_the_only_client_there_can_be(share: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import pty
 import re
+import socket
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner, Result
 
+from ninepfs import Export, LocalDriver, serving
 from ninepfs.cli import cat, ls
 from ninepfs.cli import stat as stat_command
 from ninepfs.cli.remote import printable
@@ -44,6 +47,24 @@ def test_ls(served: Served) -> None:
     assert run(ls.command, "-a", served.target()).stdout == ".hidden\na\nb\nd\né\n"
     assert run(ls.command, served.target("d")).stdout == ""
     assert run(ls.command, served.target("d/../a")).stdout == "a\n"
+
+
+def test_ls_of_several(served: Served) -> None:
+    """Directories have a heading then, files have none."""
+    for name in ("one", "two"):
+        (served.path / name).mkdir()
+        (served.path / name / f"in {name}").touch()
+    one, two, file = served.target("one"), served.target("two"), served.target("one/in one")
+    result = run(ls.command, file, one, served.target("none"), two)
+    assert (result.exit_code, result.stdout) == (1, f"in one\n{one}:\nin one\n{two}:\nin two\n")
+
+
+def test_ls_long_through_a_link(served: Served) -> None:
+    (served.path / "directory").mkdir()
+    (served.path / "directory" / "inside").touch()
+    (served.path / "link").symlink_to("directory")
+    assert " link -> directory\n" in run(ls.command, "-l", served.target("link")).stdout
+    assert run(ls.command, "-l", served.target("link/")).stdout.endswith(" inside\n")
 
 
 def test_ls_long(served: Served) -> None:
@@ -181,6 +202,36 @@ def test_a_server_that_is_not_there(command: click.Command) -> None:
     result = run(command, "unix:///nowhere/x.sock//etc")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.endswith("cannot connect to unix:///nowhere/x.sock: No such file or directory\n")
+
+
+def test_an_export_that_there_is_not(tmp_path: Path) -> None:
+    """The server is there: what is wrong is the name."""
+    exports = [Export(LocalDriver(tmp_path), "one"), Export(LocalDriver(tmp_path), "two")]
+    with serving(exports, f"unix:{tmp_path}/x.sock") as [url]:
+        assert run(ls.command, f"{url}?aname=one").exit_code == 0
+        for target, name in ((url, ""), (f"{url}/file?aname=three", "three")):
+            result = run(ls.command, target)
+            assert (result.exit_code, result.stdout) == (1, "")
+            sentence = f"9pfs ls: {url} exports nothing by the name {name!r}; choose by ?aname=NAME behind the path\n"
+            assert result.stderr == sentence
+
+
+def test_a_server_of_something_else(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def greet() -> None:
+            client, _ = listening.accept()
+            with client:
+                client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+                client.recv(100)
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        url = f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        result = run(ls.command, url)
+        thread.join()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"9pfs ls: {url} does not answer like a 9P server: ")
 
 
 def test_a_file_that_is_not_there(served: Served) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ninepfs import LocalDriver, serving
 from ninepfs.client import Client, Connection, ServerClosedError, connect_socket, read_stream, write_stream
 from ninepfs.client.errors import error_of
 from ninepfs.wire import Dialect, Dirent, Message, ProtocolError, Qid, pack, pack_dirent
@@ -577,3 +578,14 @@ client = Client.over(ours)
 file = client.root.open("file")
 """
     subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=20, check=True)
+
+
+def test_the_time_for_connecting_is_that_for_attaching_too(tmp_path: Path) -> None:
+    """A server that hangs still takes connections: its kernel does."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "hangs"))
+        listening.listen()
+        with pytest.raises(TimeoutError):
+            Client.connect(f"unix:{tmp_path}/hangs", timeout=0.1)
+    with serving(LocalDriver(tmp_path), f"unix:{tmp_path}/answers") as [url], Client.connect(url, timeout=20) as client:
+        assert client.connection.timeout is None

@@ -9,7 +9,7 @@ import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -420,7 +420,7 @@ def _xattrs_work(path: Path) -> bool:
 
 
 @pytest.mark.needs("xattrs")
-def test_extended_attributes(client: Client, tree: Tree, share: Path) -> None:
+def test_extended_attributes(served: Served, client: Client, tree: Tree, share: Path) -> None:
     (share / "f").touch()
     if not _xattrs_work(share / "f"):
         pytest.skip("the host's file system has no extended attributes")
@@ -437,7 +437,14 @@ def test_extended_attributes(client: Client, tree: Tree, share: Path) -> None:
     assert caught.value.errno == errno.ENODATA
     assert caught.value.filename == "f"
     with pytest.raises(OSError, match="empty value"):
-        tree.setxattr("f", "user.a", b"")
+        tree.setxattr("f", b"user.b\xff", b"", os.XATTR_REPLACE)
+    tree.setxattr("f", "user.d", b"4")
+    if served.kind == "diod":
+        with pytest.raises(OSError, match="for a removal"):
+            tree.setxattr("f", "user.d", b"")
+    else:
+        tree.setxattr("f", "user.d", b"")
+        assert tree.getxattr("f", "user.d") == b""
     for flags, error in ((os.XATTR_CREATE, FileExistsError), (os.XATTR_REPLACE, OSError)):
         with pytest.raises(error):
             tree.setxattr("f", b"user.b\xff" if flags == os.XATTR_CREATE else "user.c", b"3", flags)
@@ -466,6 +473,47 @@ def test_locks(served: Served, tree: Tree) -> None:
         two.lock(4, 1, proc_id=2)
         one.lock(0, 4, shared=True, proc_id=1)
         two.lock(0, 4, shared=True, proc_id=2)
+
+
+@pytest.mark.needs("locks")
+@pytest.mark.parametrize("free", [False, True], ids=["taken", "free"])
+def test_a_lock_whose_wait_is_interrupted_is_not_held(
+    served: Served, client: Client, tree: Tree, monkeypatch: pytest.MonkeyPatch, free: bool
+) -> None:
+    """Neither when it would be granted later, nor when it is granted while that happens."""
+    if served.kind == "diod":
+        pytest.skip("diod locks whole files, for a connection")
+
+    def interrupt(tag: int) -> NoReturn:
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    tree.write_bytes("f", b"0123456789")
+    with tree.open("f", "r+") as one, tree.open("f", "r+") as two, tree.open("f", "r+") as three:
+        if not free:
+            one.lock(0, 5, proc_id=1)
+        monkeypatch.setattr(client.connection, "wait", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            two.lock(0, 5, proc_id=2)
+        if not free:
+            one.unlock(0, 5, proc_id=1)
+        assert three.lock_holder(proc_id=3) is None
+        three.lock(0, 5, proc_id=3, blocking=False)
+
+
+@pytest.mark.needs("locks")
+def test_a_lock_is_waited_for_as_long_as_the_connection_waits(served: Served, client: Client, tree: Tree) -> None:
+    if served.kind == "diod":
+        pytest.skip("diod locks whole files, for a connection")
+    tree.write_bytes("f", b"0123456789")
+    with tree.open("f", "r+") as one, tree.open("f", "r+") as two:
+        one.lock(proc_id=1)
+        client.connection.timeout = 0.2
+        with pytest.raises(TimeoutError):
+            two.lock(proc_id=2)
+        client.connection.timeout = None
+        one.unlock(proc_id=1)
+        assert one.lock_holder(proc_id=1) is None
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

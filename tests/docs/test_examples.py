@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from ninepfs.testing import check_driver
+
 PROJECT = Path(__file__).parents[2]
 PAGES = sorted([PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")])
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -28,6 +30,17 @@ def test_python(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     scope: dict[str, object] = {"__name__": page.stem}
     for line, code in blocks(page, "python"):
         exec(compile("\n" * line + code, str(page), "exec"), scope)
+
+
+@pytest.mark.parametrize(
+    ("page", "code"), [("README.md", "Dictionary()"), ("docs/drivers.md", "Pages({b'a': b'text'})")]
+)
+def test_drivers(page: str, code: str) -> None:
+    """The drivers that are shown do what drivers promise."""
+    (block,) = (block for _, block in blocks(PROJECT / page, "python") if f"class {code.split('(')[0]}" in block)
+    scope: dict[str, object] = {"__name__": "example"}
+    exec(block, scope)
+    check_driver(eval(code, scope))
 
 
 def _commands() -> list[tuple[str, list[str]]]:

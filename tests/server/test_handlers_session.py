@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from ninepfs.wire.messages import (
     Tversion,
 )
 
-from .conftest import fails, opened, walk
+from .conftest import Records, fails, opened, walk
 
 
 @pytest.fixture
@@ -92,6 +93,31 @@ def test_an_unknown_version_begins_no_session(connection: Connection, version: b
     assert call(connection, Tversion(8192, b"9P2000.L")) == Rversion(8192, b"9P2000.L")
 
 
+def test_messages_that_are_too_small_to_be_fast_are_warned_of_once(share: Path, log: Records) -> None:
+    with serve_pair(LocalDriver(share)) as served:
+        assert log.texts(logging.WARNING) == []
+        for _ in range(2):
+            served.connect(msize=8192)
+            (warning,) = log.texts(logging.WARNING)
+        assert "messages of 8192 bytes are slow" in warning
+        assert "msize=1048576" in warning
+
+
+def test_what_clients_call_things_makes_no_lines_of_its_own_in_the_log(share: Path, log: Records) -> None:
+    name = b"name\n9pfs: WARNING: forged \x1b[31m\xff\xe2\x80\xae" + b"x" * 60_000
+    exports = [Export(LocalDriver(share), "one"), Export(LocalDriver(share), "two")]
+    with serve_pair(exports, msize=1 << 20) as served:
+        client = served.connect(attach=False, msize=1 << 20)
+        client.attach(1, uname=name, aname="one")
+        with fails(errno.ENOENT):
+            client.attach(2, uname=name, aname=name)
+    lines = [text for text in log.texts() if "forged" in text]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.isprintable()
+        assert len(line) < 300
+
+
 def test_before_the_version_nothing_is_understood(connection: Connection) -> None:
     for message in (Tattach(1), Tauth(1, b"", b""), Tclunk(1)):
         reply = call(connection, message)
@@ -129,7 +155,7 @@ def test_after_tversion_larger_messages_end_the_session(share: Path) -> None:
 
 
 def test_auth_is_refused(client: Client) -> None:
-    with fails(errno.EOPNOTSUPP):
+    with fails(errno.ENOENT):
         client.auth(9, "root", "")
     with fails(errno.ENOENT):
         client.clunk(9)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,13 +117,39 @@ def test_attributes_are_set_and_removed_on_removed_files(client: Client, root: i
     put(client, fid, "user.new", b"value")
     assert value(client, fid, "user.new") == b"value"
     assert value(client, fid, "user.one") == b"first"
-    put(client, fid, "user.new", b"")
+    put(client, fid, "user.new", b"", XATTR_REPLACE)
     with fails(errno.ENODATA):
         client.xattrwalk(fid, 9, "user.new")
     assert os.listxattr(file) == []
 
 
-def test_an_empty_value_removes_the_attribute(client: Client, file: Path) -> None:
+@pytest.mark.parametrize("flags", [0, XATTR_CREATE])
+def test_an_empty_value_is_a_value(client: Client, file: Path, flags: int) -> None:
+    fid = walk(client, "file")
+    put(client, fid, "user.new", b"", flags)
+    assert os.getxattr(file, "user.new") == b""
+    assert value(client, fid, "user.new") == b""
+
+
+def test_a_value_is_replaced_by_an_empty_one(client: Client, file: Path) -> None:
+    """As by setxattr(2) without flags; only removexattr(2) comes with XATTR_REPLACE."""
+    put(client, walk(client, "file"), "user.one", b"")
+    assert os.getxattr(file, "user.one") == b""
+
+
+def test_an_empty_acl_takes_the_acl_away(share: Path, file: Path) -> None:
+    """Linux asks for that with an empty value and no flag (setfacl -b)."""
+    name = "system.posix_acl_access"
+    if os.geteuid() != 0 or subprocess.run(["setfacl", "-m", "u:1234:r", file], check=False).returncode:
+        pytest.skip("there are no ACLs to be set here")
+    assert name in os.listxattr(file)
+    with serve_pair(LocalDriver(share)) as served:
+        put(served.client, walk(served.client, "file"), name, b"")
+        put(served.client, walk(served.client, "file"), name, b"")
+    assert name not in os.listxattr(file)
+
+
+def test_an_empty_value_in_place_of_another_removes_the_attribute(client: Client, file: Path) -> None:
     fid = walk(client, "file")
     put(client, fid, "user.one", b"", XATTR_REPLACE)
     assert os.listxattr(file) == ["user.binary"]

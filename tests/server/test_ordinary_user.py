@@ -166,3 +166,12 @@ def test_a_locked_file_that_lost_its_permissions_stays_locked(client: Client, ho
     fid = opened(client, "mine")
     (home / "mine").chmod(0)
     assert client.lock(fid, LockType.WRLCK).status == LockStatus.SUCCESS
+
+
+def test_a_directory_that_may_not_be_entered_is_not_shared(home: Path) -> None:
+    """It could be opened all the same, but nothing in it found."""
+    home.chmod(0o600)
+    command = [str(Path(sys.executable).parent / "9pfs"), "serve", str(home), "-l", "tcp://127.0.0.1:0"]
+    done = subprocess.run(as_user(USER, command), capture_output=True, text=True, timeout=20, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"9pfs serve: cannot share '{home}': Permission denied.\n"

@@ -60,13 +60,17 @@ def all_cases() -> list[Case]:
 
 def select(cases: Iterable[Case], expression: str) -> list[Case]:
     """The cases that an expression describes: parts of names or topics, joined by ``and``, ``or``, ``not`` and
-    parentheses, as in ``walk and not partial``.
+    parentheses, as in ``walk and not partial``. Capitals make no difference, nor do ``-`` and ``_``.
 
     Raises:
         ValueError: it is no such expression.
     """
     chosen = _Expression(expression).parse()
-    return [case for case in cases if chosen(f"{case.topic}: {case.name}")]
+    return [case for case in cases if chosen(_plain(f"{case.topic}: {case.name}"))]
+
+
+def _plain(text: str) -> str:
+    return text.lower().replace("_", "-")
 
 
 _Predicate: TypeAlias = Callable[[str], bool]
@@ -108,7 +112,7 @@ class _Expression:
             return predicate
         if not self._words or self._words[0] in ("and", "or", ")"):
             raise self._error()
-        word = self._words.pop(0).replace("_", "-")
+        word = _plain(self._words.pop(0))
         return lambda text: word in text
 
     @staticmethod

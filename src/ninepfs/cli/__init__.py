@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
 
 from ninepfs import __version__
-from ninepfs.cli.mistakes import Mistake
+from ninepfs.cli.ending import die_of
+from ninepfs.cli.mistakes import Plainspoken
+from ninepfs.cli.output import prepare_standard_files
 
 _COMMANDS = ("serve", "qemu-args", "ls", "cat", "stat", "check")
 
 
-class _Lazy(click.Group):
+class _Lazy(Plainspoken, click.Group):
     """Imports a subcommand when it is asked for: ``9pfs ls`` need not load the server."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -25,12 +28,16 @@ class _Lazy(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def invoke(self, ctx: click.Context) -> object:
+    def main(self, *args: Any, **extra: Any) -> Any:
+        prepare_standard_files()
+        extra.setdefault("prog_name", "9pfs")
+        return super().main(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.UsageError as error:
-            where = error.ctx.command_path if error.ctx is not None else ctx.command_path
-            raise Mistake(f"{where}: {error.format_message()}") from None
+        except KeyboardInterrupt as interrupt:
+            die_of(interrupt)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

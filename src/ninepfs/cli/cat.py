@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from ninepfs.cli.mistakes import Plainspoken
 from ninepfs.cli.remote import Remote, with_dialect
 from ninepfs.client import Tree
 from ninepfs.wire import Dialect
 
 
-@click.command()
+@click.command(cls=Plainspoken)
 @click.argument("urls", metavar="URL/PATH...", nargs=-1, required=True)
 @with_dialect
 def command(urls: tuple[str, ...], dialect: Dialect) -> None:

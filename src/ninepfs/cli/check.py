@@ -5,14 +5,16 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from typing import IO
+from typing import TextIO
 
 import click
 
 from ninepfs.address import AddressError, split_target
 from ninepfs.check import PROFILES, Case, Setting, UnusableServerError, all_cases, run, select
 from ninepfs.check.report import Text, as_json, as_junit
-from ninepfs.cli.mistakes import Mistake
+from ninepfs.cli.ending import heeding_signals
+from ninepfs.cli.mistakes import Mistake, Plainspoken
+from ninepfs.cli.output import OutputError, reason, say
 from ninepfs.client import connect_socket
 from ninepfs.client.paths import split_path
 from ninepfs.wire import Dialect
@@ -20,7 +22,7 @@ from ninepfs.wire import Dialect
 _DIALECTS = {dialect.version.decode(): dialect for dialect in Dialect}
 
 
-@click.command()
+@click.command(cls=Plainspoken)
 @click.argument("url", metavar="URL[/DIRECTORY]", required=False)
 @click.option("--aname", metavar="EXPORT", help="Which export, where there are several; also ?aname=EXPORT in the URL.")
 @click.option("--directory", metavar="PATH",
@@ -38,9 +40,9 @@ _DIALECTS = {dialect.version.decode(): dialect for dialect in Dialect}
 @click.option("--uname", metavar="NAME", default=None, help="The user's name. Default: yours.")
 @click.option("--uid", metavar="N", type=click.IntRange(0, 0xFFFFFFFF), default=None,
               help="The user's number. Default: yours.")  # fmt: skip
-@click.option("--json", "json_file", metavar="FILE", type=click.File("w", lazy=True),
+@click.option("--json", "json_file", metavar="FILE",
               help="Write the results as JSON; - is standard output.")  # fmt: skip
-@click.option("--junit", "junit_file", metavar="FILE", type=click.File("w", lazy=True),
+@click.option("--junit", "junit_file", metavar="FILE",
               help="Write the results as JUnit XML; - is standard output.")  # fmt: skip
 @click.option("--verbose", "-v", is_flag=True, help="Tell why cases were not applicable.")
 def command(
@@ -55,8 +57,8 @@ def command(
     stop_at_first: bool,
     uname: str | None,
     uid: int | None,
-    json_file: IO[str] | None,
-    junit_file: IO[str] | None,
+    json_file: str | None,
+    junit_file: str | None,
     verbose: bool,
 ) -> None:
     """Try a 9P server by the rules of the protocol.
@@ -72,19 +74,40 @@ def command(
     if url is None:
         raise click.UsageError("give the URL of a server, for example tcp://127.0.0.1:5640.")
     setting = _setting(url, aname, directory, timeout, uname, uid)
-    to_stdout = any(file is not None and file.name == "-" for file in (json_file, junit_file))
-    text = Text(lambda line: click.echo(line, err=to_stdout), _paint, verbose)
+    # Opened before the cases are run, so that they are not run in vain.
+    reports = [(_open(path), form) for path, form in ((json_file, as_json), (junit_file, as_junit)) if path]
+    to_stdout = any(file is sys.stdout for file, _ in reports)
+    text = Text(lambda line: say(line, err=to_stdout), _paint, verbose)
     profile = PROFILES[quirks] if quirks else {}
     try:
-        report = run(setting, cases, wanted, quirks=profile, stop_at_first=stop_at_first, tell=text.tell)
+        with heeding_signals():
+            report = run(setting, cases, wanted, quirks=profile, stop_at_first=stop_at_first, tell=text.tell)
     except UnusableServerError as failure:
         raise Mistake(f"9pfs check: {url}: {failure}") from None
     text.finish(report)
-    if json_file is not None:
-        json_file.write(as_json(report))
-    if junit_file is not None:
-        junit_file.write(as_junit(report))
+    for file, form in reports:
+        _write(file, form(report))
     sys.exit(0 if report.good else 1)
+
+
+def _open(path: str) -> TextIO:
+    if path == "-":
+        return sys.stdout
+    try:
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115  # closed with the context
+    except OSError as error:
+        raise Mistake(f"9pfs check: cannot write to {path!r}: {reason(error)}.") from None
+    return click.get_current_context().with_resource(file)
+
+
+def _write(file: TextIO, results: str) -> None:
+    try:
+        file.write(results)
+        file.flush()
+    except OSError as error:
+        if file is sys.stdout:
+            raise OutputError(error) from error
+        raise Mistake(f"9pfs check: cannot write to {file.name!r}: {reason(error)}.") from None
 
 
 def _chosen(expression: str) -> list[Case]:
@@ -102,9 +125,9 @@ def _chosen(expression: str) -> list[Case]:
 def _list(cases: list[Case]) -> None:
     for case in cases:
         versions = ", ".join(dialect.version.decode() for dialect in sorted(case.dialects))
-        click.echo(f"{case.topic}: {case.name}\n    {case.rule}\n    {case.source} [{versions}]")
+        say(f"{case.topic}: {case.name}\n    {case.rule}\n    {case.source} [{versions}]")
     runs = sum(len(case.dialects) for case in cases)
-    click.echo(f"{len(cases)} cases, {runs} when each dialect counts by itself")
+    say(f"{len(cases)} cases, {runs} when each dialect counts by itself")
 
 
 def _setting(

@@ -9,18 +9,20 @@ from datetime import datetime
 
 import click
 
-from ninepfs.cli.remote import Remote, reason, with_dialect
+from ninepfs.cli.mistakes import Plainspoken
+from ninepfs.cli.output import reason
+from ninepfs.cli.remote import Remote, with_dialect
 from ninepfs.client import FileStat, Tree
 from ninepfs.wire import Dialect
 
 
-@click.command()
-@click.argument("url", metavar="URL[/PATH]")
+@click.command(cls=Plainspoken)
+@click.argument("urls", metavar="URL[/PATH]...", nargs=-1, required=True)
 @click.option("--long", "-l", "long", is_flag=True, help="Mode, links, owner, group, size and time of each entry.")
 @click.option("--all", "-a", "everything", is_flag=True, help="Also entries whose names begin with a dot.")
 @with_dialect
-def command(url: str, long: bool, everything: bool, dialect: Dialect) -> None:
-    """List a directory of a 9P server, or a file.
+def command(urls: tuple[str, ...], long: bool, everything: bool, dialect: Dialect) -> None:
+    """List directories of a 9P server, or files.
 
     URL is the address of a server, for example tcp://127.0.0.1:5640/etc or unix:///run/x.sock/etc; ?aname=NAME at its
     end chooses one of several exports. Owners and groups are the server's numbers.
@@ -28,8 +30,10 @@ def command(url: str, long: bool, everything: bool, dialect: Dialect) -> None:
     with Remote("ls", dialect) as remote:
 
         def show(tree: Tree, path: str, url: str) -> None:
-            attributes = tree.stat(path, follow_symlinks=not long)
+            attributes = tree.stat(path, follow_symlinks=not long or path.endswith("/"))
             if attributes.is_dir:
+                if len(urls) > 1:
+                    remote.write(remote.shown(os.fsencode(url)) + b":\n")
                 names = sorted(os.fsencode(name) for name in tree.listdir(path))
                 names = [name for name in names if everything or not name.startswith(b".")]
                 directory = path
@@ -42,7 +46,7 @@ def command(url: str, long: bool, everything: bool, dialect: Dialect) -> None:
             else:
                 remote.write(b"".join(remote.shown(name) + b"\n" for name in names))
 
-        remote.run((url,), show)
+        remote.run(urls, show)
 
 
 def _write_long(

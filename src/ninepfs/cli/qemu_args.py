@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import click
 
 from ninepfs.address import AddressError, VhostUserAddress, parse_listen_address
+from ninepfs.cli.mistakes import Plainspoken
+from ninepfs.cli.output import say
 
 _ENTRIES = 128
 """Of the queue. Linux needs so many for its largest requests if it cannot describe them indirectly."""
@@ -17,14 +19,18 @@ _ENTRIES = 128
 _MEMORY_SIZE = re.compile(r"[1-9][0-9]*[KMGT]?", re.ASCII)
 
 
-@click.command()
+@click.command(cls=Plainspoken)
 @click.argument("urls", metavar="URL...", nargs=-1, required=True)
 @click.option("--memory", "-m", metavar="SIZE", default="1G", show_default=True,
               help="The machine's memory, with M or G behind the number; the same as QEMU's -m, if given.")  # fmt: skip
 def command(urls: tuple[str, ...], memory: str) -> None:
-    """Print the options of QEMU for the addresses that a server listens on, for a shell.
+    """Print what to tell QEMU, for a shell.
 
-    QEMU must be 10.2 or newer: qemu-system-x86_64 -accel kvm ... $(9pfs qemu-args vhost-user:///run/x.sock?tag=share)
+    URLs are those that a server listens on. QEMU must be 10.2 or newer:
+
+    \b
+        qemu-system-x86_64 -accel kvm ... \\
+            $(9pfs qemu-args 'vhost-user:///run/x.sock?tag=share')
     """
     if not _MEMORY_SIZE.fullmatch(memory):
         raise click.UsageError(f"{memory!r} is not an amount of memory; write for example 2G.")
@@ -35,7 +41,7 @@ def command(urls: tuple[str, ...], memory: str) -> None:
     found = [address for address in addresses if isinstance(address, VhostUserAddress)]
     if len(found) < len(addresses):
         raise click.UsageError("QEMU finds only vhost-user addresses; write vhost-user:///run/x.sock?tag=share.")
-    click.echo(text(found, memory))
+    say(text(found, memory))
 
 
 def text(addresses: Sequence[VhostUserAddress], memory: str = "SIZE") -> str:

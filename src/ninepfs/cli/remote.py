@@ -13,20 +13,13 @@ import click
 from ninepfs.address import Address, AddressError, Target, split_target
 from ninepfs.cli import dialects
 from ninepfs.cli.mistakes import Mistake
-from ninepfs.client import Client, Tree
+from ninepfs.cli.output import OutputError, reason
+from ninepfs.client import Client, Tree, connect_socket
 from ninepfs.wire import Buffer, Dialect, ProtocolError
 
 with_dialect = click.option("--dialect", metavar="DIALECT", callback=dialects.one, default="9P2000.L",
                             show_default=True, help="The protocol to offer: 9P2000.L, 9P2000.u or 9P2000.")  # fmt: skip
 """The option of all client commands."""
-
-
-class _OutputError(Exception):
-    """Standard output does not take more, whatever was being read."""
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error)
-        self.error = error
 
 
 class Remote:
@@ -43,7 +36,7 @@ class Remote:
         self._name = name
         self._dialect = dialect
         self._failed = False
-        self._clients: dict[tuple[Address, str], Client] = {}
+        self._sessions: dict[tuple[Address, str], tuple[Client, Tree]] = {}
 
     def run(self, urls: tuple[str, ...], action: Callable[[Tree, str, str], None]) -> NoReturn:
         """Calls ``action(tree, path, url)`` for each URL, then ends the program.
@@ -52,44 +45,52 @@ class Remote:
 
         Raises:
             Mistake: a URL is none; then nothing was done.
+            OutputError: standard output takes no more.
         """
         try:
             targets = [split_target(url) for url in urls]
         except AddressError as error:
             raise Mistake(f"9pfs {self._name}: {error}") from None
-        try:
-            for url, target in zip(urls, targets, strict=True):
-                self._run_one(url, target, action)
-            self.flush()
-        except _OutputError as failure:
-            # Whoever reads from a pipe and closes it has seen enough: nothing to complain about.
-            if not isinstance(failure.error, BrokenPipeError):
-                self.fail(f"standard output: {reason(failure.error)}")
-            self._drop_output()
+        for url, target in zip(urls, targets, strict=True):
+            self._run_one(url, target, action)
+        self.flush()
         sys.exit(int(self._failed))
 
-    def _drop_output(self) -> None:
-        """Lets what is still buffered go nowhere, or Python would try again at exit, and complain."""
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        self._failed = True
-
     def _run_one(self, url: str, target: Target, action: Callable[[Tree, str, str], None]) -> None:
-        try:
-            tree = self._tree(target)
-        except (OSError, ProtocolError) as error:
-            self.fail(f"cannot connect to {target.address}: {reason(error)}")
+        tree = self._tree(target)
+        if tree is None:
             return
         try:
             action(tree, target.path, url)
         except (OSError, ProtocolError) as error:
             self.fail(f"{url}: {reason(error)}")
 
-    def _tree(self, target: Target) -> Tree:
-        key = (target.address, target.aname or "")
-        client = self._clients.get(key)
-        if client is None or client.connection.closed:
-            client = self._clients[key] = Client.connect(target.address, dialect=self._dialect, aname=key[1])
-        return client.root
+    def _tree(self, target: Target) -> Tree | None:
+        """The export of a target, from a session with its server that may be there already; None if it cannot be had,
+        which has been said."""
+        address, aname = target.address, target.aname or ""
+        client, tree = self._sessions.get((address, aname), (None, None))
+        if client is not None and not client.connection.closed:
+            return tree
+        try:
+            client = Client.over(connect_socket(address), dialect=self._dialect, attach=False)
+        except ProtocolError as error:
+            self.fail(f"{address} does not answer like a 9P server: {error}")
+            return None
+        except OSError as error:
+            self.fail(f"cannot connect to {address}: {reason(error)}")
+            return None
+        try:
+            tree = client.tree(aname)
+        except (OSError, ProtocolError) as error:
+            client.close()
+            if isinstance(error, FileNotFoundError):
+                self.fail(f"{address} exports nothing by the name {aname!r}; choose by ?aname=NAME behind the path")
+            else:
+                self.fail(f"{address} does not let you attach: {reason(error)}")
+            return None
+        self._sessions[address, aname] = client, tree
+        return tree
 
     def write(self, data: Buffer) -> None:
         """Writes to standard output, whole."""
@@ -98,14 +99,14 @@ class Remote:
             while view:
                 view = view[self._output.write(view) :]  # it may be unbuffered, and write less
         except OSError as error:
-            raise _OutputError(error) from error
+            raise OutputError(error) from error
 
     def flush(self) -> None:
         """Writes what is buffered."""
         try:
             self._output.flush()
         except OSError as error:
-            raise _OutputError(error) from error
+            raise OutputError(error) from error
 
     def fail(self, text: str) -> None:
         """Says what went wrong, on standard error; the command goes on and exits with status 1."""
@@ -122,7 +123,7 @@ class Remote:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for client in self._clients.values():
+        for client, _ in self._sessions.values():
             client.close()
 
 
@@ -137,8 +138,3 @@ def printable(name: bytes) -> bytes:
 def _shown(character: str) -> bytes:
     raw = character.encode(errors="surrogateescape")
     return raw if character.isprintable() else b"".join(b"\\x%02x" % byte for byte in raw)
-
-
-def reason(error: Exception) -> str:
-    """What an error says, without its number and file name."""
-    return (isinstance(error, OSError) and error.strerror) or str(error)

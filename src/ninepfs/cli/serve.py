@@ -8,6 +8,7 @@ import os
 import resource
 import shlex
 import signal
+import socket
 import sys
 
 import click
@@ -23,7 +24,9 @@ from ninepfs.address import (
     parse_listen_address,
 )
 from ninepfs.cli import dialects as dialects_named
-from ninepfs.cli import qemu_args
+from ninepfs.cli import qemu_args, sizes
+from ninepfs.cli.mistakes import Plainspoken
+from ninepfs.cli.output import drop_output, reason
 from ninepfs.drivers import LocalDriver
 from ninepfs.drivers.local import MODELS
 from ninepfs.server import DIALECTS, Export, Limits, Server
@@ -37,7 +40,7 @@ _VIRTIO_MSIZE = 512000
 """Linux describes a request with at most 128 pages, three of which are not for data."""
 
 
-@click.command()
+@click.command(cls=Plainspoken)
 @click.argument("exports", metavar="[ANAME=]PATH...", nargs=-1, required=True)
 @click.option("--listen", "-l", "urls", metavar="URL", multiple=True,
               help="Where to listen: tcp://HOST:PORT, unix:///PATH, vsock://:PORT, fd://N, or for virtual machines "
@@ -47,12 +50,13 @@ _VIRTIO_MSIZE = 512000
               help="Whose files are on the host: 'passthrough' keeps the client's owners (needs root); 'none' lets "
                    "them belong to the server. Default: passthrough as root, none otherwise.")  # fmt: skip
 @click.option("--readonly", "-r", is_flag=True, help="Refuse every change.")
-@click.option("--msize", metavar="BYTES", type=click.IntRange(MIN_MSIZE, MAX_MSIZE), default=DEFAULT_MSIZE,
-              show_default=True, help="Largest message to agree to.")  # fmt: skip
+@click.option("--msize", metavar="BYTES", callback=sizes.between(MIN_MSIZE, MAX_MSIZE),
+              default=str(DEFAULT_MSIZE), show_default=True,
+              help="Largest message to agree to: from 4096 up to 8M.")  # fmt: skip
 @click.option("--dialects", metavar="DIALECT[,...]", callback=dialects_named.several,
               default=dialects_named.text(DIALECTS), show_default=True, help="The protocols to offer.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning",
-              show_default=True, help="What to log, to standard error.")  # fmt: skip
+              show_default=True, help="What to log, to standard error; debug is every request.")  # fmt: skip
 def command(
     exports: tuple[str, ...],
     urls: tuple[str, ...],
@@ -71,7 +75,8 @@ def command(
     model = security_model or ("passthrough" if os.geteuid() == 0 else "none")
     _raise_descriptor_limit()
     try:
-        server = Server([_export(text, model, readonly) for text in exports], Limits(msize=msize), dialects)
+        shared = [_export(text, model, readonly) for text in exports]
+        server = Server(shared, Limits(msize=msize), dialects, trace=log_level == "debug")
     except ValueError as failure:
         raise click.UsageError(f"{failure}; give each its own as in 'home=/home music=/srv/music'.") from None
     listeners: list[Listener] = []
@@ -93,16 +98,25 @@ def command(
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     for listener in listeners:
         listener.start()
-        for line in _instructions(listener, server):
-            click.echo(line)
+    _announce([line for listener in listeners for line in _instructions(listener, server)])
     _wait(signals, listeners)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)  # a second one ends the process at once
     for listener in listeners:
         listener.stop()
     if not server.stop(timeout=20):
         logging.getLogger("ninepfs").warning("some requests did not finish in 20 seconds and are given up")
-    sys.stdout.flush()
     os._exit(0)  # threads that hang in a system call would keep the interpreter from ending
+
+
+def _announce(lines: list[str]) -> None:
+    """Say how to mount what is shared. A server whose output nobody reads is a server all the same."""
+    try:
+        for line in lines:
+            click.echo(line)
+    except OSError as failure:
+        drop_output()
+        if not isinstance(failure, BrokenPipeError):
+            logging.getLogger("ninepfs").warning("cannot say where it serves: %s", reason(failure))
 
 
 def _wait(signals: set[signal.Signals], listeners: list[Listener]) -> None:
@@ -117,6 +131,8 @@ def _export(text: str, model: str, readonly: bool) -> Export:
     name, separator, path = text.partition("=")
     if not separator or "/" in name:
         name, path = "", text
+    if "," in name:
+        raise click.UsageError(f"the name {name!r} has a comma, which no mount option can have; choose another.")
     try:
         driver = LocalDriver(path, model)
     except FileNotFoundError:
@@ -157,6 +173,8 @@ def _raise_descriptor_limit() -> None:
 
 def _instructions(listener: Listener, server: Server) -> list[str]:
     """How to mount what the listener shares: for each export the exact command."""
+    if isinstance(listener.address, FdAddress) and _is_stdout(listener.address.fd):
+        return []  # started as by inetd: who could read this is the client, and it expects 9P
     where, options = _mount(listener.address, server.limits.msize, max(server.dialects))
     lines = [f"serving on {listener.address}"]
     if isinstance(listener.address, VhostUserAddress):
@@ -167,13 +185,17 @@ def _instructions(listener: Listener, server: Server) -> list[str]:
     return lines
 
 
+def _is_stdout(fd: int) -> bool:
+    return os.path.samestat(os.fstat(fd), os.fstat(1))
+
+
 def _mount(address: ListenAddress, msize: int, dialect: Dialect) -> tuple[str, str]:
     # Linux takes no more on these transports.
     msize = min(msize, _VIRTIO_MSIZE if isinstance(address, VhostUserAddress) else 1 << 20)
     common = f"version={dialect.version.decode().replace('9P', '9p')},msize={msize}"
     match address:
         case TcpAddress(host, port):
-            return host, f"trans=tcp,port={port},{common}"
+            return _reachable(host), f"trans=tcp,port={port},{common}"
         case UnixAddress(path):
             return os.path.abspath(path), f"trans=unix,{common}"
         case VsockAddress():
@@ -182,3 +204,18 @@ def _mount(address: ListenAddress, msize: int, dialect: Dialect) -> tuple[str, s
             return "share", f"trans=fd,rfdno=N,wfdno=N,{common}"
         case VhostUserAddress(tag=tag):
             return tag, f"trans=virtio,{common}"
+
+
+def _reachable(host: str) -> str:
+    """What others write for an address that stands for all of this machine's: the one that it would send from."""
+    everywhere = {"0.0.0.0": ("192.0.2.1", socket.AF_INET), "::": ("2001:db8::1", socket.AF_INET6)}
+    if host not in everywhere:
+        return host
+    example, family = everywhere[host]
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((example, 9))  # of a datagram socket: nothing is sent
+        except OSError:
+            return host
+        own: str = probe.getsockname()[0]
+        return own

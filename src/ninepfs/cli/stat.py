@@ -8,6 +8,7 @@ from datetime import datetime
 
 import click
 
+from ninepfs.cli.mistakes import Plainspoken
 from ninepfs.cli.remote import Remote, with_dialect
 from ninepfs.client import FileStat, Tree
 from ninepfs.wire import Dialect
@@ -23,11 +24,13 @@ _KINDS = {
 }
 
 
-@click.command()
+@click.command(cls=Plainspoken)
 @click.argument("urls", metavar="URL[/PATH]...", nargs=-1, required=True)
 @with_dialect
 def command(urls: tuple[str, ...], dialect: Dialect) -> None:
-    """Show the attributes of files of a 9P server; symbolic links are not followed.
+    """Show the attributes of files of a 9P server.
+
+    Symbolic links are not followed.
 
     URL is the address of a server, for example tcp://127.0.0.1:5640/etc/motd or unix:///run/x.sock/etc/motd;
     ?aname=NAME at its end chooses one of several exports.

@@ -57,15 +57,17 @@ class Client(Requests):
             aname: which export; empty for the server's default.
             uname: the user's name, None for that of this process.
             n_uname: the user's uid, None for that of this process, ``NONUNAME`` for none.
-            timeout: seconds that connecting may take; None for as long as the system tries.
+            timeout: seconds that connecting may take, and then each answer until the client has attached; None for as
+                long as it takes. Later waits are not limited, see :attr:`Connection.timeout`.
 
         Raises:
             AddressError: the URL is not an address.
             OSError: there is no connection, or the server refuses the attach.
             ProtocolError: what answers is not a 9P server.
+            TimeoutError: the time is over.
         """
         sock = connect_socket(address, timeout)
-        return cls.over(sock, msize=msize, dialect=dialect, aname=aname, uname=uname, n_uname=n_uname)
+        return cls.over(sock, msize=msize, dialect=dialect, aname=aname, uname=uname, n_uname=n_uname, timeout=timeout)
 
     @classmethod
     def over(
@@ -78,6 +80,7 @@ class Client(Requests):
         uname: Name | None = None,
         n_uname: int | None = None,
         attach: bool = True,
+        timeout: float | None = None,
     ) -> Self:
         """Like :meth:`connect`, over a connected socket, which the client owns from now on.
 
@@ -89,12 +92,14 @@ class Client(Requests):
             uname: the user's name.
             n_uname: the user's uid.
             attach: whether to attach; without, there is no :attr:`root`.
+            timeout: seconds that each answer may take until it has attached.
         """
-        client = cls(Connection(sock, msize=msize))
+        client = cls(Connection(sock, msize=msize, timeout=timeout))
         try:
             client.negotiate(msize, dialect)
             if attach:
                 client._root = client.tree(aname, uname, n_uname)
+            client.connection.timeout = None
         except BaseException:
             client.close()
             raise

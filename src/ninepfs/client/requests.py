@@ -6,9 +6,10 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from ninepfs.client.connection import Connection, ReplyT
+from ninepfs.client.errors import error_of
 from ninepfs.wire import Buffer, Dialect, Message, ProtocolError, Stat
 from ninepfs.wire import messages as m
 from ninepfs.wire.constants import (
@@ -17,6 +18,7 @@ from ninepfs.wire.constants import (
     NONUNAME,
     GetattrMask,
     LFlag,
+    LockStatus,
     LockType,
     OpenMode,
 )
@@ -294,6 +296,8 @@ class Requests:
     ) -> m.Rlock:
         """Locks or unlocks a range of bytes; whether that worked is in ``status`` of the answer.
 
+        When an exception interrupts the wait (Ctrl-C, a timeout), the request is given up, and nothing is locked.
+
         Args:
             fid: an open file.
             type: a :class:`~ninepfs.wire.constants.LockType`.
@@ -304,7 +308,30 @@ class Requests:
             client_id: which client it is, None for the name of this host.
         """
         message = m.Tlock(fid, type, flags, start, length, _process(proc_id), _client(client_id))
-        return self.connection.call(message, m.Rlock)
+        tag = self.connection.send(message)
+        try:
+            reply = self.connection.wait(tag)
+        except BaseException:
+            self._give_up(tag, message)
+            raise
+        error = error_of(reply)
+        if error is not None:
+            raise error
+        return cast(m.Rlock, reply)
+
+    def _give_up(self, tag: int, message: m.Tlock) -> None:
+        """Flushes a request for a lock; if it was answered before, what it locked is unlocked."""
+        connection = self.connection
+        try:
+            if connection.closed:
+                return
+            self.flush(tag)
+            if connection.pending(tag):
+                reply = connection.wait(tag)
+                if isinstance(reply, m.Rlock) and reply.status == LockStatus.SUCCESS:
+                    connection.call(message._replace(type=LockType.UNLCK, flags=0), m.Rlock)
+        except (OSError, ProtocolError):
+            connection.abandon(tag)  # the server does not answer at all
 
     def getlock(
         self,

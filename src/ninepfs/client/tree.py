@@ -343,13 +343,24 @@ class Tree:
             follow_symlinks: whether a symlink stands for what it points to.
 
         Raises:
-            OSError: EOPNOTSUPP, the value is empty, which 9P cannot tell from removing it.
+            OSError: EOPNOTSUPP, the value is empty, and the server takes that for a removal. With ``XATTR_REPLACE`` all
+                servers would, and nothing is done.
         """
         with about(path):
-            if not value:
-                raise OSError(errno.EOPNOTSUPP, "an extended attribute cannot be set to an empty value over 9P")
+            if not value and flags & XATTR_REPLACE:
+                raise OSError(errno.EOPNOTSUPP, "over 9P an empty value with XATTR_REPLACE would remove the attribute")
             fid = self._walk(split_path(path), follow_symlinks)
             self._do.setxattr(fid, os.fsencode(name), value, flags)
+            if not value:
+                self._check_empty(path, os.fsencode(name), follow_symlinks)
+
+    def _check_empty(self, path: Path, name: bytes, follow_symlinks: bool) -> None:
+        try:
+            self.getxattr(path, name, follow_symlinks=follow_symlinks)
+        except OSError as error:
+            if error.errno != errno.ENODATA:
+                raise
+            raise OSError(errno.EOPNOTSUPP, "the server takes an empty value for a removal") from None
 
     def removexattr(self, path: Path, name: Name, *, follow_symlinks: bool = True) -> None:
         """Removes an extended attribute."""

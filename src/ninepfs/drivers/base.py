@@ -206,13 +206,15 @@ class Driver(Generic[NodeT, HandleT]):
         unsupported()
 
     def statfs(self, node: NodeT) -> Statfs:
-        """About the file system that ``node`` is on."""
-        unsupported()
+        """About the file system that ``node`` is on. By default ENOSYS, for which Linux makes something up: df(1) works
+        then, while any other error would reach it."""
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     # --- open files
 
     def open(self, node: NodeT, flags: int) -> tuple[HandleT, IdentityFields]:
-        """Open a file or directory. ``flags`` are LFlag bits; CREATE is never among them."""
+        """Open a file or directory. ``flags`` are LFlag bits; CREATE is never among them. A directory is only read: the
+        server refuses more than that, and ``DIRECTORY`` for anything else, when it sees what was opened."""
         unsupported()
 
     def create(
@@ -222,7 +224,8 @@ class Driver(Generic[NodeT, HandleT]):
         unsupported()
 
     def read(self, handle: HandleT, buffers: Sequence[memoryview], offset: int) -> int:
-        """Read from ``offset`` into the buffers, in order; returns the bytes read, fewer only at the end of file."""
+        """Read from ``offset`` into the buffers, in order; returns the bytes read, fewer only at the end of file. Never
+        asked of a directory."""
         unsupported()
 
     def write(self, handle: HandleT, buffers: Sequence[memoryview], offset: int) -> int:
@@ -234,7 +237,7 @@ class Driver(Generic[NodeT, HandleT]):
         return None
 
     def readdir(self, handle: HandleT, cookie: int, room: int) -> Iterable[Entry]:
-        """The entries that follow ``cookie`` (0: from the start), ``.`` and ``..`` included.
+        """The entries that follow ``cookie`` (0: from the start), ``.`` and ``..`` included. Asked of directories only.
 
         The server takes what fits into a reply of ``room`` bytes (an entry takes 24 and its name) and comes back with
         the last cookie it took. A driver may give all there are, lazily or not, or just some; none means the end.

@@ -3,6 +3,6 @@
 from ninepfs.server.channel import Channel, Desk, Space
 from ninepfs.server.export import Export
 from ninepfs.server.limits import Limits
-from ninepfs.server.server import DIALECTS, Server
+from ninepfs.server.server import DIALECTS, Exports, Server
 
-__all__ = ["DIALECTS", "Channel", "Desk", "Export", "Limits", "Server", "Space"]
+__all__ = ["DIALECTS", "Channel", "Desk", "Export", "Exports", "Limits", "Server", "Space"]

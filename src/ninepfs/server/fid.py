@@ -19,8 +19,8 @@ class Fid:
 
     # Slots, because several threads write to a fid: see "Objects that threads share" in docs/architecture.md.
     __slots__ = (
-        "busy", "closing", "export", "handle", "held", "listing", "locked", "name", "node", "orphan", "root", "user",
-        "xattr",
+        "busy", "closing", "directory", "export", "handle", "held", "listing", "locked", "name", "node", "orphan",
+        "root", "user", "xattr",
     )  # fmt: skip
 
     def __init__(self, export: Export, user: User, root: Any, node: Any) -> None:
@@ -31,6 +31,8 @@ class Fid:
         self.node = node
         self.handle: Any = None
         """The driver's handle when the fid is open."""
+        self.directory = False
+        """Whether what is open is a directory, in 9P2000.L."""
         self.xattr: XattrRead | XattrWrite | None = None
         self.busy = False
         """Being opened: nobody else may."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from ninepfs.wire.constants import DEFAULT_MSIZE
+from ninepfs.wire.constants import DEFAULT_MSIZE, MAX_MSIZE, MIN_MSIZE
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a server. A client that hits one gets an error; the others notice nothing."""
+    """Limits of a server. A client that hits one gets an error; the others notice nothing.
+
+    Raises:
+        ValueError: a server could not work with one of them.
+    """
 
     msize: int = DEFAULT_MSIZE
-    """Largest message, in bytes, that the server agrees to; the client may ask for less."""
+    """Largest message, in bytes, that the server agrees to, 4096 to 8 MiB; the client may ask for less."""
     sessions: int = 1024
     """Clients at one time; another one is turned away."""
     fids: int = 1 << 18
@@ -31,3 +35,11 @@ class Limits:
     """The same for one session."""
     parked_requests: int = 1024
     """Requests of one session that wait without a thread: for locks. (Flushes wait too, at most one for each tag.)"""
+
+    def __post_init__(self) -> None:
+        if not MIN_MSIZE <= self.msize <= MAX_MSIZE:
+            raise ValueError(f"an msize of {self.msize} is not in the range from {MIN_MSIZE} to {MAX_MSIZE}")
+        for field in fields(self):
+            value: int = getattr(self, field.name)
+            if value < (0 if field.name == "open_files" else 1):
+                raise ValueError(f"{value} is no limit for {field.name}")

@@ -6,7 +6,9 @@ import errno
 import os
 import threading
 from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
 
+from ninepfs.drivers.base import Driver
 from ninepfs.server.channel import Channel
 from ninepfs.server.engine import Engine
 from ninepfs.server.export import Export
@@ -19,6 +21,9 @@ from ninepfs.wire.messages import Tversion
 
 DIALECTS = (Dialect.L, Dialect.U, Dialect.BASE)
 """What a server offers unless told otherwise."""
+
+Exports: TypeAlias = "Driver[Any, Any] | Export | Iterable[Driver[Any, Any] | Export]"
+"""What a server can be given to serve."""
 
 _RESERVE = 64
 """Descriptors kept for everything else than files of clients."""
@@ -51,18 +56,26 @@ class Server:
     """Serves exports to the clients that transports bring.
 
     Args:
-        exports: what can be attached to, chosen by aname; a single export answers to any aname.
+        exports: what can be attached to, chosen by aname; a single one answers to any aname. A driver is an export
+            without a name.
         limits: what clients may use.
         dialects: the protocols on offer.
+        trace: log every request and its answer, at the level debug.
 
     Raises:
+        TypeError: something is neither a driver nor an export.
         ValueError: no export, two of the same name, or no dialect.
     """
 
     def __init__(
-        self, exports: Export | Iterable[Export], limits: Limits | None = None, dialects: Sequence[Dialect] = DIALECTS
+        self,
+        exports: Exports,
+        limits: Limits | None = None,
+        dialects: Sequence[Dialect] = DIALECTS,
+        *,
+        trace: bool = False,
     ) -> None:
-        self.exports = [exports] if isinstance(exports, Export) else list(exports)
+        self.exports = _exports(exports)
         if not self.exports:
             raise ValueError("a server needs at least one export")
         self._by_name = {_normal(os.fsencode(export.name)): export for export in self.exports}
@@ -74,8 +87,9 @@ class Server:
             raise ValueError("a server needs at least one dialect")
         self.locks = LockTable()
         self.open_files = OpenFiles(self.limits.open_files or max(16, (os.sysconf("SC_OPEN_MAX") - _RESERVE) // 4 * 3))
-        self._tables = {dialect: table(dialect) for dialect in Dialect}
-        self._greetings = {dialect: table(dialect, frozenset({Tversion})) for dialect in Dialect}
+        self._tables = {dialect: table(dialect, trace=trace) for dialect in Dialect}
+        self._greetings = {dialect: table(dialect, frozenset({Tversion}), trace=trace) for dialect in Dialect}
+        self._small_messages_seen = False
         self.engine = Engine(self)
 
     def connect(self, channel: Channel) -> bool:
@@ -115,6 +129,11 @@ class Server:
             return self.exports[0]
         return self._by_name.get(_normal(aname))
 
+    def first_small(self) -> bool:
+        """Whether this is the first client with a small msize."""
+        first, self._small_messages_seen = not self._small_messages_seen, True
+        return first
+
     def greeting(self, channel: Channel, dialect: Dialect = Dialect.BASE) -> Session:
         """The state before a session is agreed on: only Tversion is understood."""
         return Session(self, channel, dialect, min(channel.msize, self.limits.msize), self._greetings[dialect])
@@ -122,6 +141,17 @@ class Server:
     def session(self, channel: Channel, dialect: Dialect, msize: int) -> Session:
         """A new session."""
         return Session(self, channel, dialect, msize, self._tables[dialect])
+
+
+def _exports(given: Exports) -> list[Export]:
+    several = given if isinstance(given, Iterable) and not isinstance(given, str | bytes | os.PathLike) else [given]
+    found = []
+    for one in several:
+        export = Export(one) if isinstance(one, Driver) else one
+        if not isinstance(export, Export):
+            raise TypeError(f"{one!r} is neither a driver nor an export; a directory is shared by LocalDriver(path)")
+        found.append(export)
+    return found
 
 
 def _normal(aname: bytes) -> bytes:

@@ -14,7 +14,7 @@ from ninepfs.server.fid import Fid
 from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.server.xattr import XattrRead, XattrWrite
 from ninepfs.wire.codec import CODECS, PackInto, UnpackBody
-from ninepfs.wire.constants import READ_OVERHEAD, XATTR_CREATE
+from ninepfs.wire.constants import READ_OVERHEAD, XATTR_REPLACE
 from ninepfs.wire.errors import ename
 from ninepfs.wire.fields import Dialect, ProtocolError
 from ninepfs.wire.messages import NUMBERS, Rerror, Rflush, Rlerror
@@ -254,17 +254,12 @@ class Session:
         driver = fid.export.driver
         if len(xattr.value) != xattr.size:
             fail(errno.EINVAL)
-        if xattr.size or xattr.flags & XATTR_CREATE:
-            driver.setxattr(fid.node, None, xattr.name, bytes(xattr.value), xattr.flags)
-            return
-        # An empty value means removal (Linux says XATTR_REPLACE then, others nothing), so that there is no request to
-        # make a value empty. Setting one that is not there can only mean an empty value, and is taken so.
-        try:
+        if not xattr.size and xattr.flags == XATTR_REPLACE:
+            # This is how Linux sends removexattr(2). Without the flag an empty value is a value like any other, which
+            # in place of an ACL takes that away, on the host as well.
             driver.removexattr(fid.node, None, xattr.name)
-        except OSError as failure:
-            if failure.errno != errno.ENODATA or xattr.flags:
-                raise
-            driver.setxattr(fid.node, None, xattr.name, b"", 0)
+        else:
+            driver.setxattr(fid.node, None, xattr.name, bytes(xattr.value), xattr.flags)
 
     def charge_xattr(self, size: int) -> None:
         """Count bytes of extended attributes that fids hold.

@@ -43,11 +43,14 @@ def conformance_cases(dialects: Iterable[Dialect | str] = tuple(Dialect), only: 
         only: an expression for names and topics, see :func:`ninepfs.check.select`.
 
     Raises:
-        ValueError: a dialect or the expression is none.
+        ValueError: a dialect or the expression is none, or there is no such case: a test without cases passes.
     """
     chosen = [_dialect(dialect) for dialect in dialects]
     cases = select(all_cases(), only) if only else all_cases()
-    return [ConformanceCase(case, dialect) for dialect in chosen for case in cases if dialect in case.dialects]
+    found = [ConformanceCase(case, dialect) for dialect in chosen for case in cases if dialect in case.dialects]
+    if not found:
+        raise ValueError(f"no case is described by {only!r} in these dialects")
+    return found
 
 
 def _dialect(name: Dialect | str) -> Dialect:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from ninepfs.client import Client, Connection
 from ninepfs.client.link import Link
-from ninepfs.drivers import Driver
-from ninepfs.server import Export, Limits, Server
+from ninepfs.server import Exports, Limits, Server
 from ninepfs.transports.stream import StreamChannel
 from ninepfs.wire import Dialect
 from ninepfs.wire.constants import DEFAULT_MSIZE, NONUNAME
@@ -96,7 +95,7 @@ class Served:
 
 @contextmanager
 def serve_pair(
-    exports: Driver[Any, Any] | Export | Iterable[Export],
+    exports: Exports,
     limits: Limits | None = None,
     *,
     msize: int = DEFAULT_MSIZE,
@@ -118,8 +117,6 @@ def serve_pair(
     Raises:
         TimeoutError: requests were still running when the time was over.
     """
-    if isinstance(exports, Driver):
-        exports = Export(exports)
     server = Server(exports, limits)
     served = Served(server, msize, dialect)
     try:

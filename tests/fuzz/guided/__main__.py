@@ -35,6 +35,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, default=WORK, help="where new inputs and findings go (build/fuzz)")
     parser.add_argument("--keep", action="store_true", help="keep in the project what the runs so far have reached")
     options = parser.parse_args(arguments)
+    for path in options.inputs:
+        if not path.is_file():
+            parser.error(f"there is no file {path}")
     if options.inputs:
         return _replay(options.target, options.inputs)
     work = options.work.absolute()

@@ -80,3 +80,11 @@ def test_a_client_too_many_is_turned_away_and_welcome_later(setting: Setting) ->
     wait_until(lambda: len(setting.engine.connections) == 2, "the server notices")
     setting.served.connect()
     third.getattr(third.root.fid)
+
+
+@pytest.mark.parametrize(
+    "limits", [{"msize": 4095}, {"msize": (8 << 20) + 1}, {"sessions": 0}, {"fids": -1}, {"open_files": -1}]
+)
+def test_what_no_server_could_work_with_is_no_limit(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=str(next(iter(limits.values())))):
+        Limits(**limits)

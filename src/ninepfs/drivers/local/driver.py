@@ -77,7 +77,7 @@ class LocalDriver(Driver[Node, Handle]):
         cache: how many directories keep a descriptor; by default a quarter of what the process may open.
 
     Raises:
-        OSError: there is no such directory, or it cannot be opened.
+        OSError: there is no such directory, or it cannot be entered.
         ValueError: no such security model.
     """
 

@@ -153,6 +153,7 @@ class Tree:
     def __init__(self, root: str | bytes | os.PathLike[str], cache: int, pins: int = 1024) -> None:
         require_proc()
         fd = Descriptor(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        os.stat(".", dir_fd=fd)  # O_PATH asks for no right to enter, without which there is nothing to be shared
         fields = host.statx_fd(fd)
         self.root = Node(None, b"", stat.S_IFDIR, fields[6], fields[19], birth_of(fields))
         self.root.fd = fd

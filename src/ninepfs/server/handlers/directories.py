@@ -26,6 +26,8 @@ def readdir(request: Request, fid: int, offset: int, count: int) -> int:
     directory = request.fid(fid)
     if directory.handle is None:
         fail(errno.EINVAL)
+    if not directory.directory:
+        fail(errno.ENOTDIR)
     count = min(count, request.session.max_payload, request.space.room)
     if offset >= 1 << 63:
         fail(errno.EINVAL)

@@ -21,7 +21,11 @@ SPLICE_FROM = 32768
 _HEAD_OF_WRITE = struct.Struct("<IQI")
 """The body of a Twrite up to its data: ``fid[4] offset[8] count[4]``."""
 
-_FLAGS = ~int(LFlag.CREATE)  # a plain int: arithmetic on enum flags takes a microsecond
+# Plain ints: arithmetic on enum flags takes a microsecond.
+_FLAGS = ~int(LFlag.CREATE)
+_DIRECTORY = int(LFlag.DIRECTORY)
+_CHANGING = int(LFlag.ACCMODE | LFlag.TRUNC)
+_FORMAT, _DIR = 0o170000, 0o040000
 _LAST = 1 << 63
 
 
@@ -58,6 +62,10 @@ def lopen(request: Request, fid: int, flags: int) -> tuple[QidFields, int]:
     export = file.export
     try:
         handle, identity = export.driver.open(file.node, flags & _FLAGS)
+        file.directory = identity[0] & _FORMAT == _DIR
+        if flags & (_CHANGING if file.directory else _DIRECTORY):
+            export.driver.close(handle)  # of a driver that takes any flags
+            fail(errno.EISDIR if file.directory else errno.ENOTDIR)
     except BaseException:
         give_up_opening(request, file)
         raise
@@ -92,6 +100,8 @@ def read(request: Request, fid: int, offset: int, count: int) -> int:
         return _read_xattr(request, file, offset, count)
     if offset >= _LAST:
         fail(errno.EINVAL)
+    if file.directory:
+        fail(errno.EISDIR)
     driver = file.export.driver
     if count >= SPLICE_FROM:
         fileno = driver.fileno(handle)

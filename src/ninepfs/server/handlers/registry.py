@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from ninepfs.server.channel import APART, DATA_BEGINS
+from ninepfs.server.handlers.trace import traced
 from ninepfs.server.session import Entry, Handler, Table
 from ninepfs.wire.codec import CODECS
 from ninepfs.wire.fields import Dialect
@@ -56,8 +57,9 @@ def handles_apart(
     return register
 
 
-def table(dialect: Dialect, only: frozenset[MessageType] | None = None) -> Table:
-    """The handlers of a dialect by message number, with how to unpack the request and pack the reply."""
+def table(dialect: Dialect, only: frozenset[MessageType] | None = None, *, trace: bool = False) -> Table:
+    """The handlers of a dialect by message number, with how to unpack the request and pack the reply. With ``trace``
+    they log what they do."""
     codecs = CODECS[dialect]
     entries: Table = [None] * (2 * APART)
     for number, codec in codecs.items():
@@ -65,8 +67,13 @@ def table(dialect: Dialect, only: frozenset[MessageType] | None = None) -> Table
         if handler is None or (only is not None and codec.message not in only):
             continue
         reply = codecs[number + 1]
+        if trace:
+            handler = traced(codec.message, reply.message, handler)
         entry: Entry = (codec.unpack_body, handler, None if reply.message in _IN_PLACE else reply.pack_into)
         entries[number] = entry
         if codec.message in _APART:
-            entries[number + APART] = (*_APART[codec.message], reply.pack_into)
+            unpack, apart = _APART[codec.message]
+            if trace:
+                apart = traced(codec.message, reply.message, apart)
+            entries[number + APART] = (unpack, apart, reply.pack_into)
     return entries

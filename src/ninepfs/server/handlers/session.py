@@ -9,7 +9,8 @@ from ninepfs.drivers.base import User
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
 from ninepfs.server.request import NamedError, Request, fail
-from ninepfs.wire.constants import MIN_MSIZE, NOFID
+from ninepfs.wire.constants import MIN_MSIZE, NOFID, NONUNAME
+from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import (
     Rattach,
     Rauth,
@@ -22,6 +23,9 @@ from ninepfs.wire.messages import (
 )
 
 log = logging.getLogger("ninepfs.session")
+
+_SMALL = 8192
+"""The msize of old Linux kernels, which nobody wants who copies files."""
 
 
 @handles(Tversion)
@@ -43,13 +47,23 @@ def version(request: Request, msize: int, version: bytes) -> Rversion:
     channel.msize = size
     request.session = server.session(channel, dialect, size)
     log.info("%s: %s, msize %d", channel.peer, dialect.version.decode(), size)
+    if size <= _SMALL < server.limits.msize and server.first_small():
+        log.warning(
+            "%s: messages of %d bytes are slow; a client should ask for more, as by the mount option msize=%d"
+            " (this is said once)",
+            channel.peer,
+            size,
+            min(server.limits.msize, 1 << 20),
+        )
     return Rversion(size, dialect.version)
 
 
 @handles(Tauth)
 def auth(request: Request, afid: int, uname: bytes, aname: bytes, n_uname: int) -> Rauth:
-    """There is no authentication; a client that is told so attaches without."""
-    raise NamedError(errno.EOPNOTSUPP, b"authentication not required")
+    """There is no authentication; a client that is told so attaches without. In 9P2000.L it knows that by ENOENT, which
+    is what diod says and all that diod's own clients take; in the other dialects by the text."""
+    number = errno.ENOENT if request.session.dialect is Dialect.L else errno.EOPNOTSUPP
+    raise NamedError(number, b"authentication not required")
 
 
 @handles(Tattach)
@@ -61,7 +75,7 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
         fail(errno.EINVAL)
     export = session.server.export(aname)
     if export is None:
-        log.warning("%s: asks for %r, which is not exported", session.channel.peer, aname.decode(errors="replace"))
+        log.warning("%s: asks for %s, which is not exported", session.channel.peer, _shown(aname))
         fail(errno.ENOENT)
     user = User(uname, n_uname)
     root = export.driver.attach(user)
@@ -70,10 +84,15 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
     log.info(
         "%s: %s attaches to %s",
         session.channel.peer,
-        uname.decode(errors="replace") or n_uname,
+        _shown(uname) if uname else f"user {n_uname}" if n_uname != NONUNAME else "nobody in particular",
         export.name or "the export",
     )
     return Rattach(qid)
+
+
+def _shown(text: bytes) -> str:
+    """What a client calls something, for a line of the log: it may be long, and is no text for a terminal."""
+    return repr(text[:64].decode(errors="replace")) + ("…" if len(text) > 64 else "")
 
 
 @handles(Tflush)

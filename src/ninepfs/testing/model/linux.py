@@ -47,6 +47,9 @@ _NODES = (0, stat.S_IFREG, stat.S_IFIFO, stat.S_IFSOCK)
 class LinuxSession(Session):
     """A session in 9P2000.L."""
 
+    def auth(self, afid: int, uname: bytes, aname: bytes, n_uname: int) -> Answer:
+        raise RefusedError(errno.ENOENT)  # where there is no authentication
+
     # --- attributes
 
     def statfs(self, fid: int) -> Answer:

@@ -162,7 +162,7 @@ class Session:
 
     @staticmethod
     def _set_xattr(file: File, xattr: XattrWrite) -> None:
-        """Section 8. No bytes remove the attribute, unless that can only mean to make an empty one."""
+        """Section 8. No bytes and XATTR_REPLACE remove the attribute."""
         name, value, there = xattr.name, xattr.value, xattr.name in file.xattrs
         if len(value) != xattr.size:
             raise RefusedError(errno.EINVAL)
@@ -174,10 +174,10 @@ class Session:
             raise RefusedError(errno.EEXIST)
         if xattr.flags & XATTR_REPLACE and not there:
             raise RefusedError(errno.ENODATA)
-        if value or not there:
-            file.xattrs[name] = value
-        else:
+        if not value and xattr.flags == XATTR_REPLACE:
             del file.xattrs[name]
+        else:
+            file.xattrs[name] = value
 
     # --- what objects look like
 

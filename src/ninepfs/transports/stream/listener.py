@@ -49,7 +49,7 @@ class Listener:
         self.connected = not _listens(self._socket)
         """Whether the socket is a client already; there will be no other."""
         self.address = self._resolved(address)
-        """Where it listens, with the port that was chosen."""
+        """Where it listens: with the address that a name stands for, and the port that was chosen."""
         self._thread: threading.Thread | None = None
 
     @property
@@ -118,7 +118,13 @@ class Listener:
             try:
                 sock.bind(path)
             except OSError as failure:
-                if failure.errno != errno.EADDRINUSE or not _abandoned(path):
+                if failure.errno != errno.EADDRINUSE:
+                    raise
+                if not stat.S_ISSOCK(os.lstat(path).st_mode):
+                    raise ListenError(
+                        f"cannot listen on {UnixAddress(path)}: there is a file that is no socket"
+                    ) from None
+                if not _abandoned(path):
                     raise
                 os.unlink(path)  # left behind by a server that is gone
                 sock.bind(path)
@@ -131,7 +137,8 @@ class Listener:
 
     def _resolved(self, address: ListenAddress) -> ListenAddress:
         if isinstance(address, TcpAddress):
-            return TcpAddress(address.host, self._socket.getsockname()[1])
+            host, port, *_ = self._socket.getsockname()
+            return TcpAddress(host, port)
         return address
 
     # --- clients
@@ -140,6 +147,7 @@ class Listener:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
+        complained = False
         while True:
             poll.poll()
             if self._ending:
@@ -147,9 +155,12 @@ class Listener:
             try:
                 client, _ = self._socket.accept()
             except OSError as failure:
-                log.warning("%s: cannot accept a client: %s", self.address, failure.strerror)
+                if not complained:
+                    log.warning("%s: cannot accept a client: %s; trying again", self.address, failure.strerror)
+                    complained = True
                 time.sleep(0.1)  # out of descriptors, most likely: that passes
                 continue
+            complained = False
             self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
@@ -169,7 +180,9 @@ class Listener:
 
 
 def _open_tcp(host: str, port: int) -> socket.socket:
-    family, _, _, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # A name may have addresses of both kinds (localhost mostly does), and Linux 6.1 mounts from the older one only.
+    family, _, _, _, where = min(found, key=lambda one: one[0] != socket.AF_INET)
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -202,11 +215,22 @@ def _inherit(fd: int) -> socket.socket:
     if not stat.S_ISSOCK(mode):
         raise ListenError(f"descriptor {fd} is not a socket")
     sock = socket.socket(fileno=fd)
-    if sock.type != socket.SOCK_STREAM:
+    wrong = "is not a stream socket" if sock.type != socket.SOCK_STREAM else _alone(sock)
+    if wrong:
         sock.detach()
-        raise ListenError(f"descriptor {fd} is not a stream socket")
+        raise ListenError(f"descriptor {fd} {wrong}")
     os.set_inheritable(fd, False)
     return sock
+
+
+def _alone(sock: socket.socket) -> str:
+    """What is wrong with a socket that nobody is or can be connected to."""
+    if not _listens(sock):
+        try:
+            sock.getpeername()
+        except OSError:
+            return "is a socket that neither listens nor is connected"
+    return ""
 
 
 def _listens(sock: socket.socket) -> bool:
@@ -215,8 +239,6 @@ def _listens(sock: socket.socket) -> bool:
 
 def _abandoned(path: str) -> bool:
     """Whether nobody listens on a unix socket that exists."""
-    if not stat.S_ISSOCK(os.lstat(path).st_mode):
-        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
         try:
