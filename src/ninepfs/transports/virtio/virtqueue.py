@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Generic
 
-from ninepfs.transports.virtio.chains import INDIRECT, ChainT, Entry, MakeChain, QueueError, follow, pages
+from ninepfs.transports.virtio.chains import INDIRECT, MAX_CHAIN, ChainT, Entry, MakeChain, QueueError, follow, pages
 from ninepfs.transports.virtio.constants import (
     AVAILABLE_ELEMENT,
     AVAILABLE_NO_INTERRUPT,
@@ -39,6 +39,9 @@ _UNORDERED = platform.machine() != "x86_64"
 
 _SMALL = 4 * DESCRIPTOR.size
 """Bytes of an indirect table that is remembered."""
+
+_LARGE = MAX_CHAIN * DESCRIPTOR.size
+"""Bytes of an indirect table that is looked at as a whole. The guest says how long it is: up to 4 GiB."""
 
 _REMEMBERED = 512
 """How many of them."""
@@ -173,7 +176,9 @@ class Virtqueue(Generic[ChainT]):
     def _in_table(self, head: int, address: int, length: int) -> ChainT | None:
         """A chain in an indirect table in the largest region. None if it is elsewhere, or must be looked at closely."""
         memory = self.memory
-        if address < memory.base or address + length > memory.end or not length or length % DESCRIPTOR.size:
+        if address < memory.base or address + length > memory.end:
+            return None
+        if not 0 < length <= _LARGE or length % DESCRIPTOR.size:
             return None
         start = address - memory.base
         table = memory.largest[start : start + length].tobytes()
