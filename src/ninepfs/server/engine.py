@@ -156,8 +156,6 @@ class Engine:
                 return
             if self._stopping:  # it is not the client who ends: it gets the replies to what it sent
                 desk.request.session.drain()
-                with channel.sending:  # until the last of the replies has left
-                    pass
             log.info("%s: gone", channel.peer)
         except ProtocolError as failure:
             log.warning("%s: session ended: %s", channel.peer, failure)

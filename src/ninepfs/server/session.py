@@ -299,10 +299,12 @@ class Session:
     # --- the end
 
     def drain(self) -> None:
-        """Wait until the slow requests have ended."""
+        """Wait until the slow requests have ended, and the last of the replies has left."""
         with self.lock:
             while self.slow:
                 self._drained.wait(1.0)
+        with self.channel.sending:
+            pass
 
     def close(self, *, wait: bool) -> None:
         """End the session: nothing in flight is answered any more, and all fids go.

@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import Completion, Descriptor, Guest, QemuGuest
 from ninepfs.testing.guest.queue import Piece
 from ninepfs.testing.process import wait_until
 from ninepfs.transports.virtio.constants import DescriptorFlag
+from ninepfs.transports.virtio.spaces import RingSpace
 from ninepfs.wire import Message
+from ninepfs.wire.codec import PackInto
 from ninepfs.wire.constants import LFlag, LockFlag, LockType
 from ninepfs.wire.messages import (
     Rflush,
@@ -26,6 +29,7 @@ from ninepfs.wire.messages import (
     Tgetattr,
     Tlock,
     Tlopen,
+    Tversion,
     Twalk,
 )
 
@@ -173,6 +177,60 @@ def test_a_flush_of_a_lock_is_answered_after_it(scene: Scene) -> None:
     assert r(second.memory.read(flush.reply[0], found[1].written)) == Rflush()
     let_go(first)
     still_works(second)
+
+
+class Counted:
+    """A lock that knows how many threads wait for it."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.waiting = 0
+
+    def __enter__(self) -> None:
+        self.waiting += 1
+        self._lock.acquire()
+        self.waiting -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("ending", [Tflush(1), Tversion(8192, b"9P2000.L")], ids=["flush", "version"])
+def test_what_ends_a_slow_request_is_answered_after_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, ending: Message
+) -> None:
+    """Also if the request is just then being answered, and no longer in flight."""
+    guest = opened(scene)
+    scene.driver.block("getattr")
+    slow = send(guest, Tgetattr(0, 0x7FF), 1)
+    scene.driver.wait_entered()
+    other = send(guest, Tflush(77), 2)  # answered by another leader
+    assert other.answer(guest) == Rflush()
+    (channel,) = [
+        connection.channel
+        for connection in scene.served.server.engine.connections
+        if 1 in connection.desk.request.session.inflight
+    ]
+    lock = Counted(channel.sending)
+    monkeypatch.setattr(channel, "sending", lock)
+    put = RingSpace.put
+    leaving = threading.Event()
+
+    def hesitant(self: RingSpace, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
+        if tag == 1:
+            leaving.set()
+            wait_until(lambda: lock.waiting > 0, "another thread has something to send")
+        put(self, pack, tag, reply)
+
+    monkeypatch.setattr(RingSpace, "put", hesitant)
+    scene.driver.release()
+    assert leaving.wait(PATIENCE)
+    end = send(guest, ending, 3)
+    found: list[Completion] = []
+    while len(found) < 2:
+        found += guest.wait()
+    assert [completion.head for completion in found] == [slow.head, end.head]
+    assert isinstance(r(guest.memory.read(slow.reply[0], found[0].written)), Rgetattr)
 
 
 def test_many_pauses_while_requests_are_slow(scene: Scene) -> None:

@@ -80,7 +80,8 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
 def flush(request: Request, oldtag: int) -> Rflush | None:
     """Give up a request. Only those that outlived their turn are still there; everything else is answered already."""
     session = request.session
-    with session.lock:
+    # A request that is just being answered is no longer in flight: this waits until its reply is on its way.
+    with session.channel.sending, session.lock:
         victim = session.inflight.get(oldtag)
         if victim is None:
             return Rflush()
