@@ -28,13 +28,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, NoRoomError
+from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, Item, NoRoomError
 from ninepfs.server.crew import Crew
+from ninepfs.server.fid import Fid
 from ninepfs.server.request import Request
 from ninepfs.server.session import Session
 from ninepfs.wire.codec import PackInto, fields_of
 from ninepfs.wire.fields import ProtocolError
-from ninepfs.wire.messages import MESSAGES, NUMBERS, Tflush, Tversion
+from ninepfs.wire.messages import MESSAGES, NUMBERS, Tclunk, Tflush, Tremove, Tversion
 
 if TYPE_CHECKING:
     from ninepfs.server.server import Server
@@ -54,6 +55,10 @@ _TVERSION = NUMBERS[Tversion]
 _NEVER_SLOW = frozenset({_TVERSION, NUMBERS[Tflush]})
 """Requests whose leader is not relieved: nothing else may run before Tversion is done, and an Rflush may not overtake
 the replies that the leader has collected before it."""
+
+_TAKING = frozenset({NUMBERS[Tclunk], NUMBERS[Tremove]})
+"""Requests that take a fid from the table. Until they have, their leader is not relieved: others could find the fid, and
+use it when it is closed."""
 
 _FIDS = {
     number: [index for index, field in enumerate(fields_of(message)) if field.names_fid]
@@ -338,13 +343,18 @@ class Engine:
             session = request.session
             done = running - desk.base
             with session.lock:  # under which a request is parked
+                # It may be done, or about to leave its handler.
                 if desk.running != running or request.parked or desk.requests[done - 1][0] in _NEVER_SLOW:
-                    # It is done, or about to leave its handler.
+                    desk.relief = 0
+                    return
+                number, tag, *_ = desk.requests[done - 1]
+                fids = self._fids(session, desk.requests[done - 1])
+                if fids and number in _TAKING:
                     desk.relief = 0
                     return
                 # From here on the leader is sure to stop after this request.
                 self.slow += 1
-                self._hold(session, request, desk.requests[done - 1])
+                self._hold(session, request, tag, fids)
             successor = desk.successor(done)
             successor.request = Request(session)
             connection.desk = successor
@@ -352,21 +362,25 @@ class Engine:
         self.start(self._lead, connection, successor)
 
     @staticmethod
-    def _hold(session: Session, request: Request, item: tuple[Any, ...]) -> None:
-        """Enter a slow request in the table, and keep the fids that it names alive until it is done."""
-        number, tag, buffer, start, end, _ = item
-        request.slow = True
-        session.slow += 1
-        session.inflight[tag] = request
+    def _fids(session: Session, item: Item) -> list[Fid]:
+        """The fids that a request names and that are there."""
+        number, _, buffer, start, end, _ = item
         entry = session.table[number]
         if entry is None:
-            return
+            return []
         try:
             fields = entry[0](buffer, start, end)
         except ProtocolError:
-            return
-        for index in _FIDS[number]:
-            fid = session.fids.get(fields[index])
-            if fid is not None:
-                fid.held += 1
-                request.held.append(fid)
+            return []
+        named = [session.fids.get(fields[index]) for index in _FIDS[number]]
+        return [fid for fid in named if fid is not None]
+
+    @staticmethod
+    def _hold(session: Session, request: Request, tag: int, fids: list[Fid]) -> None:
+        """Enter a slow request in the table, and keep the fids that it names alive until it is done."""
+        request.slow = True
+        session.slow += 1
+        session.inflight[tag] = request
+        for fid in fids:
+            fid.held += 1
+        request.held = fids

@@ -207,22 +207,30 @@ class Session:
         if self.closed and self.fids.pop(number, None) is fid:  # ended while a slow request was at it
             self.release(fid)
 
-    def clunk(self, number: int) -> Fid:
-        """End a fid. What it has open is closed now, or after the last slow request that uses it.
+    def take(self, number: int) -> Fid:
+        """Take a fid from the table: no other request finds it any more. The caller releases it, unless it is an orphan
+        then: the last slow request that uses it does that.
 
         Raises:
-            OSError: ENOENT for no such fid; else what closing reported. The fid is gone all the same.
+            OSError: ENOENT for no such fid.
         """
         fid = self.fids.pop(number, None)
         if fid is None:
             fail(errno.ENOENT)
         if self.inflight:
             with self.lock:
-                if fid.held:
-                    fid.orphan = True
-                    return fid
-        self.release(fid)
+                fid.orphan = fid.held > 0
         return fid
+
+    def clunk(self, number: int) -> None:
+        """End a fid. What it has open is closed now, or after the last slow request that uses it.
+
+        Raises:
+            OSError: ENOENT for no such fid; else what closing reported. The fid is gone all the same.
+        """
+        fid = self.take(number)
+        if not fid.orphan:
+            self.release(fid)
 
     def release(self, fid: Fid) -> None:
         """Give back what a fid has that is no longer in the table."""
@@ -231,7 +239,7 @@ class Session:
         handle = fid.handle
         if handle is not None:
             fid.handle = None
-            self.count_open(-1)
+            self.server.open_files.count(self, -1)
             try:
                 fid.export.driver.close(handle)
             finally:
@@ -276,14 +284,6 @@ class Session:
             if size > 0 and self.xattr_bytes + size > self.limits.xattr_bytes:
                 fail(errno.ENOSPC)
             self.xattr_bytes += size
-
-    def count_open(self, change: int) -> None:
-        """Count open files.
-
-        Raises:
-            OSError: EMFILE, too many.
-        """
-        self.server.open_files.count(self, change)
 
     def blksize(self, size: int) -> int:
         """The block size to tell for a file of the host's block size ``size``: the largest multiple that one message

@@ -39,11 +39,12 @@ def xattrcreate(request: Request, fid: int, name: bytes, attr_size: int, flags: 
         fail(errno.EINVAL)
     if attr_size > XATTR_SIZE_MAX:
         fail(errno.E2BIG)
-    file = request.fid(fid)
-    if not name or file.handle is not None or file.xattr is not None or file.busy:
-        fail(errno.EINVAL)
-    if file.export.readonly:
-        fail(errno.EROFS)
-    request.session.charge_xattr(attr_size)
-    file.xattr = XattrWrite(name, attr_size, flags)
+    session, file = request.session, request.fid(fid)
+    with session.lock:  # a slow request may be at the same fid
+        if not name or file.handle is not None or file.xattr is not None or file.busy:
+            fail(errno.EINVAL)
+        if file.export.readonly:
+            fail(errno.EROFS)
+        session.charge_xattr(attr_size)
+        file.xattr = XattrWrite(name, attr_size, flags)
     return Rxattrcreate()
