@@ -57,8 +57,8 @@ _NEVER_SLOW = frozenset({_TVERSION, NUMBERS[Tflush]})
 the replies that the leader has collected before it."""
 
 _TAKING = frozenset({NUMBERS[Tclunk], NUMBERS[Tremove]})
-"""Requests that take a fid from the table. Until they have, their leader is not relieved: others could find the fid, and
-use it when it is closed."""
+"""Requests that take a fid from the table. Until they have, their leader is not relieved: others could find the fid,
+and use it when it is closed."""
 
 _FIDS = {
     number: [index for index, field in enumerate(fields_of(message)) if field.names_fid]
@@ -106,22 +106,29 @@ class Engine:
     # --- connections
 
     def serve(self, channel: Channel) -> bool:
-        """Begin to serve a client, in a thread of its own. False if there are too many."""
-        with self._lock:
-            if self._stopping or len(self.connections) >= self.server.limits.sessions:
-                return False
-            desk = channel.desk()
-            desk.request = Request(self.server.greeting(channel))
-            connection = Connection(channel, desk)
-            self.connections.add(connection)
-            if self._watchdog is None:
-                self._watchdog = threading.Thread(target=self._watch, name="9pfs-watchdog", daemon=True)
-                self._watchdog.start()
+        """Begin to serve a client, in a thread of its own. False if there are too many, or nothing to serve it with."""
+        connection: Connection | None = None
         try:
-            self.crew.start(self._lead, connection, desk)
-        except RuntimeError:  # no more threads to be had
             with self._lock:
-                self.connections.discard(connection)
+                if self._stopping:
+                    return False
+                if len(self.connections) >= self.server.limits.sessions:
+                    log.warning("%s: turned away: there are too many clients", channel.peer)
+                    return False
+                desk = channel.desk()
+                desk.request = Request(self.server.greeting(channel))
+                if self._watchdog is None:
+                    watchdog = threading.Thread(target=self._watch, name="9pfs-watchdog", daemon=True)
+                    watchdog.start()
+                    self._watchdog = watchdog
+                connection = Connection(channel, desk)
+                self.connections.add(connection)
+            self.crew.start(self._lead, connection, desk)
+        except (RuntimeError, OSError, MemoryError) as failure:  # no more threads to be had, or no memory
+            log.warning("%s: turned away: %s", channel.peer, failure)
+            if connection is not None:
+                with self._lock:
+                    self.connections.discard(connection)
             return False
         return True
 
@@ -315,9 +322,13 @@ class Engine:
         A function of its own, because what it refers to must not live on while the watchdog sleeps.
         """
         active = inside = 0
-        for _ in range(len(self._unstarted)):
-            job, arguments = self._unstarted.popleft()
-            self.start(job, *arguments)
+        try:
+            while self._unstarted:
+                job, arguments = self._unstarted[0]
+                self.crew.start(job, *arguments)
+                self._unstarted.popleft()
+        except RuntimeError:  # next time, perhaps
+            pass
         for connection in tuple(self.connections):
             desk = connection.desk
             running = desk.running
@@ -352,10 +363,14 @@ class Engine:
                 if fids and number in _TAKING:
                     desk.relief = 0
                     return
+                try:
+                    successor = desk.successor(done)
+                except (OSError, MemoryError):  # no memory: next time, perhaps
+                    desk.relief = 0
+                    return
                 # From here on the leader is sure to stop after this request.
                 self.slow += 1
                 self._hold(session, request, tag, fids)
-            successor = desk.successor(done)
             successor.request = Request(session)
             connection.desk = successor
         log.debug("%s: request %d is slow", connection.channel.peer, request.tag)

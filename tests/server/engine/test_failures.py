@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import errno
 import logging
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ninepfs import serving
+from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
 from ninepfs.testing import BlockingDriver, FailingDriver, Served, serve_pair
+from ninepfs.transports.stream import memory
 from ninepfs.wire.messages import (
     Rflush,
     Rlerror,
@@ -109,3 +114,48 @@ def test_no_thread_for_a_successor_delays_the_session_but_does_not_end_it(
     assert refusals == 0
     setting.driver.release()
     assert setting.connection.receive(5)[0] == tag
+
+
+def test_no_memory_for_a_successor_delays_the_session_but_does_not_end_it(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = memory.inbox
+    refusals = 3
+
+    def refuse(size: int) -> memoryview:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise OSError(errno.ENOMEM, "cannot allocate memory")
+        return inbox(size)
+
+    monkeypatch.setattr(memory, "inbox", refuse)
+    (tag,) = setting.block()
+    assert refusals == 0
+    setting.driver.release()
+    assert setting.connection.receive(5)[0] == tag
+
+
+@pytest.mark.parametrize("lacking", ["memory", "threads"])
+def test_a_listener_goes_on_when_a_client_cannot_be_served(
+    share: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: Records, lacking: str
+) -> None:
+    with monkeypatch.context() as patch, serving(LocalDriver(share), f"unix://{tmp_path}/socket") as [url]:
+        if lacking == "memory":
+            patch.setattr(memory, "inbox", raising(OSError(errno.ENOMEM, "cannot allocate memory")))
+        else:
+            patch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
+        with socket.socket(socket.AF_UNIX) as refused:
+            refused.connect(f"{tmp_path}/socket")
+            assert refused.recv(1) == b""
+        patch.undo()
+        with Client.connect(url) as client:
+            client.getattr(client.root.fid)
+    assert any("turned away: " in line for line in log.texts(logging.WARNING))
+
+
+def raising(failure: BaseException) -> Any:
+    def fail(*_: Any, **__: Any) -> None:
+        raise failure
+
+    return fail
