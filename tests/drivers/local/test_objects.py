@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ninepfs.client import Client
-from ninepfs.drivers import LocalDriver
+from ninepfs.drivers import LocalDriver, User
 from ninepfs.drivers.local.tree import HOT, HOT_LIMIT
 from ninepfs.testing import Served, serve_pair
 from ninepfs.wire.constants import LFlag, SetattrMask
@@ -455,6 +455,32 @@ def test_a_tree_may_be_deeper_than_any_path(served: Served, share: Path) -> None
         assert other.client.getattr(far).qid == other.client.getattr(other.client.root.fid).qid
     assert sorted(os.listdir(share)) == ["a", "b", "surface"]
     client.getattr(client.root.fid)
+
+
+def test_a_directory_moved_into_what_was_in_it_leaves_a_way_to_the_root_from_everywhere(tmp_path: Path) -> None:
+    # A host program had moved the inner one out meanwhile. Were each then taken to be in the other, looking for a way
+    # to one of them would never end.
+    (tmp_path / "outer/inner/below").mkdir(parents=True)
+    driver = LocalDriver(tmp_path, cache=2)
+    root = driver.attach(User(b"", 0))
+    outer, _ = driver.lookup(root, b"outer")
+    inner, _ = driver.lookup(outer, b"inner")
+    below, _ = driver.lookup(inner, b"below")
+    (tmp_path / "outer/inner").rename(tmp_path / "inner")
+    driver.rename(root, b"outer", inner, b"outer")
+    assert (tmp_path / "inner/outer").is_dir()
+    for node in (outer, inner, below):
+        above, steps = node, 0
+        while above is not root:
+            above, steps = driver.parent(above), steps + 1
+            assert steps < 10
+    found, _ = driver.lookup(root, b"inner")
+    assert driver.lookup(found, b"outer")[1][1] == (tmp_path / "inner/outer").stat().st_ino
+    for node, path in ((outer, "inner/outer"), (inner, "inner"), (below, "inner/below")):
+        try:
+            assert driver.identity(node)[1] == (tmp_path / path).stat().st_ino
+        except OSError as failure:
+            assert failure.errno == errno.ESTALE  # noqa: PT017
 
 
 def _open(client: Client, fid: int) -> int:

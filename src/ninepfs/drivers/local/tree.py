@@ -111,6 +111,13 @@ class Node:
         live = self.children.get(name)
         return live() if live is not None else None
 
+    def is_below(self, other: Node) -> bool:
+        """Whether the way from the root leads over ``other``, or to it."""
+        node: Node | None = self
+        while node is not None and node is not other:
+            node = node.parent
+        return node is not None
+
     def forsake(self, name: bytes, child: Node) -> None:
         """``child`` does not bear that name any more."""
         with _family:
@@ -415,7 +422,12 @@ class Tree:
                 return
             if victim is not None:
                 self._lose(victim, grip)
-            if moved is not None:
+            if moved is None:
+                return
+            if new.is_below(moved):
+                # The kernel would not do that: somebody on the host has moved the new directory out of it before.
+                self._lose(moved, moved.fd)
+            else:
                 self._place(moved, new, newname)
 
     def unlink(self, node: Node, name: bytes, directory: bool) -> None:
