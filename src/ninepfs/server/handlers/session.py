@@ -8,6 +8,7 @@ import logging
 from ninepfs.drivers.base import User
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
+from ninepfs.server.limits import LONGEST_NAME
 from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.wire.constants import MIN_MSIZE, NOFID
 from ninepfs.wire.messages import (
@@ -37,7 +38,7 @@ def version(request: Request, msize: int, version: bytes) -> Rversion:
         request.session = server.greeting(channel)
         return Rversion(size, b"unknown")
     if size < MIN_MSIZE:
-        log.warning("%s: asks for an msize of %d bytes, less than %d", channel.peer, msize, MIN_MSIZE)
+        channel.warn("asks for an msize of %d bytes, less than %d", msize, MIN_MSIZE)
         request.session = server.greeting(channel, dialect)
         fail(errno.EMSGSIZE)
     channel.msize = size
@@ -59,9 +60,11 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
         fail(errno.EINVAL)
     if afid != NOFID:
         fail(errno.EINVAL)
+    if len(uname) > LONGEST_NAME:
+        fail(errno.ENAMETOOLONG)
     export = session.server.export(aname)
     if export is None:
-        log.warning("%s: asks for %r, which is not exported", session.channel.peer, aname.decode(errors="replace"))
+        session.channel.warn("asks for %s, which is not exported", ascii(aname[:LONGEST_NAME])[1:])
         fail(errno.ENOENT)
     user = User(uname, n_uname)
     root = export.driver.attach(user)
@@ -70,7 +73,7 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
     log.info(
         "%s: %s attaches to %s",
         session.channel.peer,
-        uname.decode(errors="replace") or n_uname,
+        ascii(uname)[2:-1] or n_uname,  # it could else be more than one line
         export.name or "the export",
     )
     return Rattach(qid)

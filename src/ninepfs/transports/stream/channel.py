@@ -250,6 +250,7 @@ class StreamChannel(Channel):
         self.msize_limit = MAX_MSIZE
         self.msize = FIRST_MSIZE
         self.sending = threading.RLock()
+        self.warned = False
 
     def desk(self) -> StreamDesk:
         return StreamDesk(self)

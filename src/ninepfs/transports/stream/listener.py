@@ -140,6 +140,7 @@ class Listener:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
+        failing = False
         while True:
             poll.poll()
             if self._ending:
@@ -147,9 +148,12 @@ class Listener:
             try:
                 client, _ = self._socket.accept()
             except OSError as failure:
-                log.warning("%s: cannot accept a client: %s", self.address, failure.strerror)
+                if not failing:
+                    log.warning("%s: cannot accept a client: %s", self.address, failure.strerror)
+                failing = True
                 time.sleep(0.1)  # out of descriptors, most likely: that passes
                 continue
+            failing = False
             self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:

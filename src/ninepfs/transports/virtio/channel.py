@@ -102,6 +102,7 @@ class RingChannel(Channel):
         self.msize = FIRST_MSIZE
         self.sending = threading.RLock()
         """Held, too, while the queue is put in place or taken away."""
+        self.warned = False
         self.ended = False
         """Nothing is received any more."""
         self.refused = False
