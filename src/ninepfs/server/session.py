@@ -120,11 +120,14 @@ class Session:
         request.held = []
 
     def _release_all(self, orphans: list[Fid]) -> None:
+        """Release fids whose client cannot be told any more what went wrong."""
         for fid in orphans:
             try:
                 self.release(fid)
             except OSError as failure:
-                log.debug("%s: closing a clunked file: %s", self.channel.peer, failure)
+                log.debug("%s: closing a file that is clunked already: %s", self.channel.peer, failure)
+            except Exception:
+                log.exception("%s: closing a file that is clunked already", self.channel.peer)
 
     def finish_later(self, request: Request, pack: PackInto | None, reply: Any) -> None:
         """:meth:`finish` from a thread that must not wait for this client to take its replies."""
@@ -324,6 +327,8 @@ class Session:
         self.server.locks.forget_session(self)
         for number in list(self.fids):
             try:
-                self.clunk(number)
-            except OSError as failure:
-                log.debug("%s: fid %d: %s", self.channel.peer, number, failure)
+                fid = self.take(number)
+            except OSError:  # a slow request was faster
+                continue
+            if not fid.orphan:
+                self._release_all([fid])

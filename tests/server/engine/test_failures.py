@@ -16,6 +16,7 @@ from ninepfs import serving
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
 from ninepfs.testing import BlockingDriver, FailingDriver, Served, serve_pair
+from ninepfs.testing.process import wait_until
 from ninepfs.transports.stream import memory
 from ninepfs.wire.messages import (
     Rflush,
@@ -26,7 +27,7 @@ from ninepfs.wire.messages import (
 )
 
 from ..conftest import Records
-from .setting import Setting
+from .setting import Setting, open_file
 
 
 @pytest.fixture
@@ -91,6 +92,31 @@ def test_a_reply_that_cannot_be_packed_is_an_eio_and_answers_its_flushes(
     assert len(log.texts(logging.ERROR)) == 1
     del inner.effects["getattr"]
     client.getattr(client.root.fid)
+
+
+@pytest.mark.parametrize("orphans", [False, True])
+def test_a_driver_that_fails_to_close_one_file_is_asked_to_close_the_others(
+    failing: tuple[FailingDriver[Any, Any], BlockingDriver[Any, Any], Served], log: Records, orphans: bool
+) -> None:
+    inner, driver, served = failing
+    client = served.client
+    fids = [open_file(client) for _ in range(3)]
+    inner.effects["close"] = ValueError("wrong")
+    if orphans:
+        driver.block("read")
+        tags = [client.connection.send(Tread(fid, 0, 1)) for fid in fids]
+        driver.wait_entered(3)
+        for fid in fids:
+            client.clunk(fid)
+        driver.release()
+        assert sorted(client.connection.receive(5)[0] for _ in tags) == sorted(tags)
+    else:
+        client.close()
+    wait_until(lambda: driver.calls["close"] == 3, "all are closed")
+    wait_until(lambda: served.server.open_files._open == 0, "none is counted")
+    wait_until(lambda: len(log.texts(logging.ERROR)) == 3, "the log says so")
+    if not orphans:
+        wait_until(lambda: not served.server.engine.connections, "the session ends")
 
 
 def test_no_thread_for_a_successor_delays_the_session_but_does_not_end_it(
