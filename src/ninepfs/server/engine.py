@@ -161,16 +161,13 @@ class Engine:
             desk.take_over()
             self._await_room(desk.request.session)
             if self._run(connection, desk):
-                # The desk, its request and its batch refer to each other: let its memory go now, not at the next
-                # garbage collection.
-                desk.requests = ()
-                del desk.request
+                self._clear(desk)
                 return
             if self._stopping:  # it is not the client who ends: it gets the replies to what it sent
                 desk.request.session.drain()
             log.info("%s: gone", channel.peer)
         except ProtocolError as failure:
-            log.warning("%s: session ended: %s", channel.peer, failure)
+            log.warning("%s: session ended: %s", channel.peer, str(failure))  # the failure itself holds the desk
             channel.refuse()
         except OSError as failure:
             log.info("%s: gone: %s", channel.peer, failure.strerror)
@@ -178,7 +175,17 @@ class Engine:
         except BaseException:
             log.exception("%s: session ended by a defect of the server", channel.peer)
             channel.refuse()
-        self._end(connection, desk.request.session)
+        try:
+            self._end(connection, desk.request.session)
+        finally:
+            self._clear(desk)
+
+    @staticmethod
+    def _clear(desk: Desk) -> None:
+        """Nobody works at a desk any more. It, its request and its batch refer to each other: let its memory go now,
+        not at the next garbage collection."""
+        desk.requests = ()
+        del desk.request
 
     def _await_room(self, session: Session) -> None:
         """Back-pressure: a session with too many slow requests is not read until one of them ends."""
