@@ -100,12 +100,13 @@ class StreamSpace(Space):
         pipes = self._pipes
         if pipes is None:
             pipes = self._pipes = Pipes()
-        if not pipes.fits(count):
-            return None
         try:
+            if not pipes.fits(count):
+                return None
             size = pipes.fill(fd, offset, count)
         except OSError:
-            # Part of the data may be in the pipes. Reading the usual way will meet the same error, or succeed.
+            # Part of the data may be in the pipes. Reading the usual way will meet the same error, or succeed (there
+            # may be no descriptors for pipes).
             self._discard_pipes()
             return None
         self._piped = size > 0
