@@ -81,12 +81,14 @@ Told: TypeAlias = tuple[Wait, LockStatus]
 class _File:
     """The locks of one file."""
 
-    __slots__ = ("held", "host", "waits")
+    __slots__ = ("held", "host", "opener", "waits")
 
-    def __init__(self, host: HostLock | None) -> None:
+    def __init__(self, host: HostLock | None, opener: Session) -> None:
         self.held: list[Held] = []
         self.waits: list[Wait] = []
         self.host = host
+        self.opener = opener
+        """Among whose open files the host's locks are counted."""
 
     def conflict(self, kind: LockType, start: int, end: int, owner: Owner) -> Held | None:
         for lock in self.held:
@@ -199,8 +201,9 @@ class LockTable:
         """
         told: list[Told] = []
         host: HostLock | None = None
+        session = wait.owner.session
         if wait.kind is not LockType.UNLCK and key not in self._files:
-            host = open_host()  # not under the lock: opening a file may take long
+            host = _open(session, open_host)  # not under the lock: opening a file may take long
         try:
             with self._lock:
                 file = self._files.get(key)
@@ -209,18 +212,18 @@ class LockTable:
                         file.acquire(wait.kind, wait.start, wait.end, wait.owner, wait.fid)
                         self._settle(key, file, told)
                     return LockStatus.SUCCESS
-                if wait.owner.session.lock_count >= wait.owner.session.limits.locks:
+                if session.lock_count >= session.limits.locks:
                     return LockStatus.ERROR
                 if file is None:
-                    file, host = _File(open_host() if host is None else host), None
-                    self._files[key] = file
+                    file = self._files[key] = _File(host or _open(session, open_host), session)
+                    host = None
                 try:
                     return self._ask(key, file, wait, blocking, told)
                 finally:
                     self._tidy(key, file)
         finally:
             if host is not None:
-                host.close()
+                _close(session, host)
             _tell(told)
 
     def cancel(self, key: Hashable, wait: Wait) -> bool:
@@ -314,7 +317,7 @@ class LockTable:
         if not file.held and not file.waits and self._files.get(key) is file:
             del self._files[key]
             if file.host is not None:
-                file.host.close()
+                _close(file.opener, file.host)
 
     def _forget(self, keys: Iterable[Hashable], chosen: Callable[[Held | Wait], bool]) -> None:
         """Drop locks of these files, and those who wait for one."""
@@ -363,6 +366,23 @@ class LockTable:
             _tell(told)
             if not waiting:
                 return
+
+
+def _open(session: Session, open_host: Callable[[], HostLock | None]) -> HostLock | None:
+    """The locks of a file on the host. They may need a descriptor, so they count as an open file of the session."""
+    session.server.open_files.count(session, 1)
+    host = None
+    try:
+        host = open_host()
+    finally:
+        if host is None:
+            session.server.open_files.count(session, -1)
+    return host
+
+
+def _close(session: Session, host: HostLock) -> None:
+    session.server.open_files.count(session, -1)
+    host.close()
 
 
 def _tell(told: list[Told]) -> None:

@@ -74,7 +74,8 @@ class LocalDriver(Driver[Node, Handle]):
     Args:
         path: the directory.
         security_model: a name of :data:`~ninepfs.drivers.local.models.MODELS`.
-        cache: how many directories keep a descriptor; by default a quarter of what the process may open.
+        cache: how many directories keep a descriptor, and how many removed objects that clients refer to; by default
+            a sixteenth of what the process may open, which all local drivers of the process share.
 
     Raises:
         OSError: there is no such directory, or it cannot be opened.
@@ -87,8 +88,6 @@ class LocalDriver(Driver[Node, Handle]):
         if security_model not in MODELS:
             raise ValueError(f"no security model {security_model!r}; there are {', '.join(MODELS)}")
         self.model: SecurityModel = MODELS[security_model]()
-        if cache is None:
-            cache = max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 4))
         self.tree = Tree(path, cache, pins=cache)
 
     # --- the tree

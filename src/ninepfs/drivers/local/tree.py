@@ -17,7 +17,7 @@ import os
 import stat
 import threading
 from collections import deque
-from weakref import ReferenceType, WeakValueDictionary, ref
+from weakref import ReferenceType, WeakSet, WeakValueDictionary, ref
 
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor, require_proc
@@ -148,16 +148,25 @@ def birth_of(fields: tuple[int, ...]) -> int:
     return fields[11] << 30 | fields[12]
 
 
+_trees: WeakSet[Tree] = WeakSet()
+
+
+def _share() -> int:
+    """How many descriptors a tree may keep for one purpose. A client can make it keep them all, so what all trees keep
+    is no more than a small part of what the process may open."""
+    return max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 16) // len(_trees))
+
+
 class Tree:
     """The live nodes of one export and their descriptors.
 
     Args:
         root: the exported directory.
-        cache: how many directories keep a descriptor.
-        pins: how many removed objects that clients still refer to keep one.
+        cache: how many directories keep a descriptor; by default what is this tree's share.
+        pins: how many removed objects that clients still refer to keep one; by default as many.
     """
 
-    def __init__(self, root: str | bytes | os.PathLike[str], cache: int, pins: int = 1024) -> None:
+    def __init__(self, root: str | bytes | os.PathLike[str], cache: int | None = None, pins: int | None = None) -> None:
         require_proc()
         fd = Descriptor(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         fields = host.statx_fd(fd)
@@ -170,6 +179,7 @@ class Tree:
         self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
         self._moving = threading.RLock()
         self.filesystems = Filesystems()
+        _trees.add(self)
 
     # --- from nodes to descriptors
 
@@ -366,8 +376,9 @@ class Tree:
         """Put a directory into the cache; one that was not used since the last round leaves it."""
         ring = self._ring
         ring.append(node)
+        limit = _share() if self._cache is None else self._cache
         for _ in range(2 * len(ring)):
-            if len(ring) <= self._cache:
+            if len(ring) <= limit:
                 break
             try:
                 oldest = ring.popleft()
@@ -456,18 +467,21 @@ class Tree:
         if live is None:
             return None, None, False
         grip = live.fd
-        if grip is None and len(self._pinned) < self._pins:
+        if grip is None and self._may_pin():
             found = self._try(live, directory, name, _OBJECT)
             if found is not None:
                 grip = live.fd = found[0]
                 return live, grip, True
         return live, grip, False
 
+    def _may_pin(self) -> bool:
+        return len(self._pinned) < (_share() if self._pins is None else self._pins)
+
     def _lose(self, node: Node, grip: Descriptor | None) -> None:
         """The node's name is gone: it keeps its descriptor, outside of the caches, as long as pins last."""
         node.lost = True
         if grip is not None:
-            if len(self._pinned) < self._pins:
+            if self._may_pin():
                 node.fd = grip  # also if it just lost it to others
                 self._pinned[id(node)] = node
             else:
