@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ import pytest
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
 from ninepfs.drivers.base import HostLock
-from ninepfs.server import Limits, locks
+from ninepfs.server import Export, Limits, locks
 from ninepfs.server.locks import Held, _File
 from ninepfs.testing import BlockingDriver, FailingDriver, Served, serve_pair
 from ninepfs.testing.process import wait_until
@@ -393,7 +394,7 @@ class Refusing(HostLock):
 def refusing(share: Path) -> Iterator[tuple[Served, Refusing]]:
     host = Refusing()
     driver = FailingDriver(LocalDriver(share))
-    driver.effects["lock"] = lambda _: host
+    driver.effects["lock"] = lambda *_: host
     with serve_pair(driver) as served:
         yield served, host
     assert not served.server.locks._files
@@ -585,6 +586,19 @@ def test_a_lock_through_a_fid_for_reading_keeps_writers_of_the_host_out(share: P
         path.chmod(0o644)
         assert not host_may_lock(path, fcntl.LOCK_EX)
         assert host_may_lock(path, fcntl.LOCK_SH)
+
+
+def test_a_lock_in_a_readonly_export_opens_nothing_for_writing(share: Path) -> None:
+    # A program that is open for writing cannot be run: read-only clients could keep the host from running its own.
+    program = share / "program"
+    shutil.copy("/bin/true", program)
+    with serve_pair(Export(LocalDriver(share), readonly=True)) as served:
+        client = served.client
+        fid = opened(client, "program", flags=LFlag.RDONLY)
+        for kind in (READ, WRITE):
+            assert client.lock(fid, kind, 0, 0, 0, 1, b"c").status == OK
+            assert subprocess.run([program], check=False).returncode == 0
+            assert not host_may_lock(program, fcntl.LOCK_EX)
 
 
 def test_nothing_stays_locked_on_the_host_after_the_last_client(share: Path, path: Path) -> None:

@@ -302,8 +302,8 @@ class LocalDriver(Driver[Node, Handle]):
         if error is not None:
             raise error
 
-    def lock(self, handle: Handle) -> HostLock | None:
-        return FileLock(handle.fd) if handle.listing is None else None
+    def lock(self, handle: Handle, writable: bool = True) -> HostLock | None:
+        return FileLock(handle.fd, writable) if handle.listing is None else None
 
     # --- names
 
