@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -18,6 +19,8 @@ import pytest
 
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver, User
+from ninepfs.drivers.local import driver, host, tree
+from ninepfs.drivers.local.descriptor import Descriptor
 from ninepfs.drivers.local.tree import HOT, HOT_LIMIT
 from ninepfs.testing import Served, serve_pair
 from ninepfs.wire.constants import LFlag, SetattrMask
@@ -380,6 +383,34 @@ def test_a_fifo_swapped_in_is_never_opened(client: Client, share: Path) -> None:
     assert min(outcomes.values()) > 0
 
 
+def test_a_fifo_with_the_inode_number_of_a_file_is_not_opened_where_there_are_no_times_of_birth(
+    client: Client, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statx = host.statx
+
+    def without_birth(fd: int, name: bytes, flags: object, mask: object, address: ctypes.c_void_p) -> int:
+        result = int(statx(fd, name, flags, mask, address))
+        assert address.value
+        ctypes.memset(address.value + 80, 0, 16)
+        return result
+
+    for module, name in ((host, "statx"), (tree, "_statx"), (driver, "_statx")):
+        monkeypatch.setattr(module, name, without_birth)
+    for _ in range(50):
+        (share / "x").touch()
+        ino = (share / "x").stat().st_ino
+        fid = walk(client, "x")
+        (share / "x").unlink()
+        os.mkfifo(share / "x")
+        if (share / "x").stat().st_ino == ino:
+            break
+        (share / "x").unlink()
+    else:
+        pytest.skip("this file system does not use inode numbers again at once")
+    with refused(errno.ESTALE):
+        client.lopen(fid, LFlag.RDWR)  # for reading it would hang
+
+
 # --- symlinks ---------------------------------------------------------------------------------------------------
 
 
@@ -580,6 +611,62 @@ def _refers_below(fd: str, share: Path) -> bool:
         return os.readlink(f"/proc/self/fd/{fd}").startswith(str(share))
     except OSError:
         return False
+
+
+def test_a_new_object_has_no_power_of_the_server_before_it_has_its_owner(
+    share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = LocalDriver(share, "none")
+    adopt = made.model.adopt
+    modes: list[int] = []
+
+    def watched(fd: Descriptor, fields: tuple[int, ...], mode: int, uid: int, gid: int) -> bool:
+        modes.append(fields[5])
+        return adopt(fd, fields, mode, uid, gid)
+
+    monkeypatch.setattr(made.model, "adopt", watched)
+    root = made.attach(User(b"", 0))
+    made.create(root, b"file", LFlag.RDWR, 0o6755, 0, 0)
+    made.mknod(root, b"node", stat.S_IFREG | 0o6755, 0, 0, 0, 0)
+    made.mknod(root, b"fifo", stat.S_IFIFO | 0o6755, 0, 0, 0, 0)
+    assert len(modes) == 3
+    assert not any(mode & 0o6000 for mode in modes)
+    for name in ("file", "node", "fifo"):
+        assert (share / name).stat().st_mode & 0o7777 == 0o6755
+
+
+# --- what closing says ------------------------------------------------------------------------------------------
+
+
+def test_closing_tells_of_its_own_error_only(share: Path) -> None:
+    local = LocalDriver(share)
+    root = local.attach(User(b"", 0))
+    _, handle, _ = local.create(root, b"file", LFlag.RDWR, 0o644, 0, 0)
+    broken = Descriptor(os.open(share, os.O_RDONLY))
+    os.close(broken)
+    del broken  # it goes with an error that nobody asks for
+    local.close(handle)
+
+
+def test_closing_tells_of_an_error_also_while_another_request_looks_at_the_file(
+    share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = LocalDriver(share)
+    root = local.attach(User(b"", 0))
+    node, handle, _ = local.create(root, b"file", LFlag.RDWR, 0o644, 0, 0)
+    looking = node.anchor()
+    assert looking is not None
+    close = os.close
+
+    def full(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.EDQUOT, "no more room")
+
+    monkeypatch.setattr(os, "close", full)  # of a file system that takes the data when it is closed
+    with refused(errno.EDQUOT):
+        local.close(handle)
+    monkeypatch.undo()
+    assert os.fstat(looking).st_ino == (share / "file").stat().st_ino
 
 
 # --- whose new objects are --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from weakref import ref
 
@@ -46,6 +47,19 @@ _BASIC = int(GetattrMask.BASIC)
 _KNOWN = _ACCMODE | sum(int(flag) for flag in _FLAGS)
 _TO_OPEN = _KNOWN & ~_EXCL
 _TO_CREATE = _KNOWN & ~(_DIRECTORY | _TRUNC)
+
+
+_AT_FIRST = 0o777
+"""What of its mode a new object has before it has its owner. Until then it is the server's, and must not be setuid."""
+
+
+def _references() -> int:
+    thing = object()
+    return sys.getrefcount(thing)
+
+
+_ALONE = _references()
+"""How many references are counted to what only a local variable refers to."""
 
 
 @functools.lru_cache(1024)
@@ -226,6 +240,8 @@ class LocalDriver(Driver[Node, Handle]):
         # The object is found and checked without opening it (O_PATH), and only then opened through that descriptor:
         # whatever is put in its place meanwhile is never opened.
         object_, fields = self.tree.grip_stat(node)
+        if fields[5] & 0o170000 != format_:  # another object has got its inode number, and there are no times of birth
+            raise host.error(errno.ESTALE)
         handle = Handle(self._reopen(object_, _host_flags(flags & _TO_OPEN)))
         if format_ == _DIR:
             handle.listing = Listing(handle.fd, node.ino if node.parent is None else None)
@@ -250,7 +266,7 @@ class LocalDriver(Driver[Node, Handle]):
         # Always exclusively: without O_EXCL the kernel would open what is there, be it a device.
         wanted = _host_flags(flags & _TO_CREATE) | os.O_CREAT | os.O_EXCL
         try:
-            fd = Descriptor(os.open(name, wanted | os.O_NOFOLLOW, mode & 0o7777, dir_fd=directory))
+            fd = Descriptor(os.open(name, wanted | os.O_NOFOLLOW, mode & _AT_FIRST, dir_fd=directory))
         except FileExistsError:
             if flags & _EXCL:
                 raise
@@ -268,7 +284,7 @@ class LocalDriver(Driver[Node, Handle]):
             raise
         child = self.tree.child(node, name, fields)
         handle = Handle(fd)
-        child.opened = (ref(handle),)
+        child.opened = (ref(handle), *child.opened)
         return child, handle, _identity(fields)
 
     def read(self, handle: Handle, buffers: Sequence[memoryview], offset: int) -> int:
@@ -297,7 +313,14 @@ class LocalDriver(Driver[Node, Handle]):
 
     def close(self, handle: Handle) -> None:
         handle.listing = None
+        fd = handle.fd
         del handle.fd
+        if sys.getrefcount(fd) > _ALONE:
+            # Another request looks at the object just now, by this descriptor, and will be the one that closes it.
+            # Closing a duplicate tells as well whether the file system took all data.
+            os.close(os.dup(fd))
+        close_error()  # of a descriptor that went before, unnoticed
+        del fd
         error = close_error()
         if error is not None:
             raise error
@@ -309,7 +332,7 @@ class LocalDriver(Driver[Node, Handle]):
 
     def mkdir(self, node: Node, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         directory = self.tree.directory(node)
-        os.mkdir(name, mode & 0o7777, dir_fd=directory)
+        os.mkdir(name, mode & _AT_FIRST, dir_fd=directory)
         return self._adopted(directory, name, _DIR | mode & 0o7777, uid, gid)
 
     def symlink(self, node: Node, name: bytes, target: bytes, uid: int, gid: int) -> IdentityFields:
@@ -323,7 +346,7 @@ class LocalDriver(Driver[Node, Handle]):
             raise host.error(errno.EINVAL)
         if major >= 1 << 12 or minor >= 1 << 20:
             raise host.error(errno.EINVAL)
-        os.mknod(name, mode & 0o177777, os.makedev(major, minor), dir_fd=directory)
+        os.mknod(name, stat.S_IFMT(mode) | mode & _AT_FIRST, os.makedev(major, minor), dir_fd=directory)
         return self._adopted(directory, name, (stat.S_IFMT(mode) or _REG) | mode & 0o7777, uid, gid)
 
     def _adopted(self, directory: Descriptor, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
