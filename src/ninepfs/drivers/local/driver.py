@@ -123,7 +123,7 @@ class LocalDriver(Driver[Node, Handle]):
             raise host.error(errno.ENOTDIR)
         buffer = _buffer
         if _statx(fd, name, _BY_NAME, _MASK, buffer.address):
-            os.stat(name, dir_fd=fd, follow_symlinks=False)  # raises the error
+            host.statx_at(fd, name)  # raises the error
             return self.lookup(node, name)
         mode, ino, size, birth, birth_ns, mtime, mtime_ns, dev = _unpack_identity(buffer.memory)
         birth = birth << 30 | birth_ns

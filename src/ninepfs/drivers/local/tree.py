@@ -178,7 +178,7 @@ class Tree:
         self._pins = pins
         self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
         self._moving = threading.RLock()
-        self.filesystems = Filesystems()
+        self.filesystems = Filesystems(self.root.dev)
         _trees.add(self)
 
     # --- from nodes to descriptors
