@@ -217,6 +217,27 @@ def test_of_the_longest_table_only_what_is_used_is_looked_at(scene: Scene) -> No
     assert peak < 4 * size
 
 
+def test_requests_that_are_longer_than_any_message_are_not_copied_as_a_whole(scene: Scene) -> None:
+    guest = scene.guest()
+    attach(guest, msize=1 << 20)
+    size = 1 << 20
+    request = guest.memory.allocate(size), size
+    guest.memory.write(request[0], t(Tgetattr(0, 0x7FF), 5))
+    guest.memory.write(request[0], size.to_bytes(4, "little"))
+    room = guest.memory.allocate(4096), 4096
+    tracemalloc.start()
+    try:
+        for _ in range(64):
+            guest.queue.add([request], [room])
+        guest.queue.publish()
+        guest.queue.notify()
+        assert answers(guest, 64) == 64 * 160
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 << 20
+
+
 # --- large reads, which go from the file into the guest's memory without slices of it
 
 

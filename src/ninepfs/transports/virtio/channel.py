@@ -44,6 +44,10 @@ _FULL = 64 << 10
 _HEAD = max(DATA_BEGINS.values())
 """So much of a larger one is copied if its data stays where it is."""
 
+_LONGEST = 256 << 10
+"""So much is copied of any other. None that is well made is as long: it has at most two long strings. A guest may call
+all of its memory a request, and do so many times at once."""
+
 
 class RingDesk(Desk):
     """A batch of requests from a queue.
@@ -223,7 +227,7 @@ class RingChannel(Channel):
             if begins is not None:
                 _, number, tag = _unpack_header(head)
                 return number + APART, tag, memoryview(head), HEADER_SIZE, begins, chain
-            message = memoryview(b"".join(cut(readable.views, 0, self.msize)))
+            message = memoryview(b"".join(cut(readable.views, 0, min(self.msize, _LONGEST))))
         told, number, tag = _unpack_header(message)
         # The chain says where a message ends, whatever its size says; but there may be more memory than message.
         end = len(message)
