@@ -197,6 +197,22 @@ def descriptors(directory: Path) -> int:
     return count
 
 
+def test_a_server_that_has_stopped_keeps_no_descriptors_but_that_of_the_export(share: Path) -> None:
+    local = LocalDriver(share)
+    with serve_pair(local) as served:
+        client = served.client
+        ask_often(client, walk(client, "a", "file"))
+        (share / "b/removed").touch()
+        walk(client, "b", "removed")
+        client.unlinkat(walk(client, "b"), "removed")
+        assert descriptors(share) > 3
+        kept = [connection.desk.request.session.fids.copy() for connection in served.server.engine.connections]
+    assert descriptors(share) == 0
+    assert kept
+    with serve_pair(local) as served:
+        assert text(served.client, walk(served.client, "a", "file")) == "content"
+
+
 def ask_often(client: Client, fid: int) -> None:
     for _ in range(2 * HOT):
         client.getattr(fid)

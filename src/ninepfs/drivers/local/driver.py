@@ -412,6 +412,9 @@ class LocalDriver(Driver[Node, Handle]):
         fd = self._object(node, handle)
         os.removexattr(fd.path, self.model.xattr(name))
 
+    def shutdown(self) -> None:
+        self.tree.let_go()
+
     def _object(self, node: Node, handle: Handle | None) -> Descriptor:
         return handle.fd if handle is not None else self.tree.grip(node)
 

@@ -390,6 +390,17 @@ class Tree:
             elif not oldest.lost:
                 oldest.fd = None
 
+    def let_go(self) -> None:
+        """Give back all descriptors but the root's. What is needed again is opened again."""
+        while self._ring:
+            self._ring.pop().fd = None
+        while self._hot:
+            hot = self._hot.pop()()
+            if hot is not None:
+                hot.fd = None
+        for node in list(self._pinned.values()):
+            node.fd = None
+
     # --- which node is which
 
     @staticmethod
