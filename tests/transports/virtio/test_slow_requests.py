@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import Completion, Descriptor, Guest, QemuGuest
 from ninepfs.testing.guest.queue import Piece
 from ninepfs.testing.process import wait_until
+from ninepfs.transports.virtio.channel import RingChannel
 from ninepfs.transports.virtio.constants import DescriptorFlag
 from ninepfs.transports.virtio.spaces import RingSpace
 from ninepfs.wire import Message
@@ -177,6 +179,30 @@ def test_a_flush_of_a_lock_is_answered_after_it(scene: Scene) -> None:
     assert r(second.memory.read(flush.reply[0], found[1].written)) == Rflush()
     let_go(first)
     still_works(second)
+
+
+def test_a_reply_that_is_kept_during_a_pause_is_small(scene: Scene) -> None:
+    first, second = holder(scene), opened(scene)
+    attach(second, msize=1 << 20)
+    for message in (Twalk(0, 1, [b"scratch"]), Tlopen(1, LFlag.RDWR)):
+        second.transact(t(message))
+    sent = send(second, WAIT)
+    second.pause()
+    tracemalloc.start()
+    try:
+        let_go(first)
+        (channel,) = [
+            connection.channel
+            for connection in scene.served.server.engine.connections
+            if isinstance(connection.channel, RingChannel) and connection.channel._late
+        ]
+        wait_until(lambda: bool(channel._came), "the lock is granted")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1 << 18
+    second.go_on()
+    assert sent.answer(second) == Rlock(0)
 
 
 class Counted:

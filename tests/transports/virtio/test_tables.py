@@ -238,6 +238,23 @@ def test_requests_that_are_longer_than_any_message_are_not_copied_as_a_whole(sce
     assert peak < 20 << 20
 
 
+def test_a_reply_in_pieces_takes_no_more_memory_than_a_reply_can_have(scene: Scene) -> None:
+    guest = scene.guest()
+    attach(guest, msize=1 << 20)
+    request = guest.memory.put(t(Tgetattr(0, 0x7FF), 5))
+    rooms = [(guest.memory.allocate(200), size) for size in (5, 155)]
+    tracemalloc.start()
+    try:
+        guest.queue.submit([request], rooms)
+        assert answers(guest, 1) == 160
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    reply = b"".join(guest.memory.read(*room) for room in rooms)
+    assert isinstance(unpack(reply, Dialect.L)[1], Rgetattr)
+    assert peak < 1 << 19
+
+
 # --- large reads, which go from the file into the guest's memory without slices of it
 
 
