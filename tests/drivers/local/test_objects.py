@@ -651,6 +651,31 @@ def test_a_new_object_has_no_power_of_the_server_before_it_has_its_owner(
         assert (share / name).stat().st_mode & 0o7777 == 0o6755
 
 
+@pytest.mark.parametrize("kind", ["create", "mkdir", "mknod"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_cannot_be_given_away_is_removed_but_not_what_took_its_place(
+    share: Path, monkeypatch: pytest.MonkeyPatch, kind: str, replaced: bool
+) -> None:
+    made = LocalDriver(share)
+    root = made.attach(User(b"", 0))
+
+    def refuse(*_: object) -> None:
+        if replaced:
+            (share / "new").rename(share / "away")
+            (share / "new").mkdir() if kind == "mkdir" else (share / "new").write_text("precious")
+        raise PermissionError(errno.EPERM, "not yours")
+
+    monkeypatch.setattr(made.model, "give", refuse)
+    make: dict[str, Callable[[], object]] = {
+        "create": lambda: made.create(root, b"new", LFlag.RDWR, 0o644, 1234, 0),
+        "mkdir": lambda: made.mkdir(root, b"new", 0o755, 1234, 0),
+        "mknod": lambda: made.mknod(root, b"new", stat.S_IFREG | 0o644, 0, 0, 1234, 0),
+    }
+    with refused(errno.EPERM):
+        make[kind]()
+    assert (share / "new").exists() == replaced
+
+
 # --- what closing says ------------------------------------------------------------------------------------------
 
 

@@ -280,7 +280,7 @@ class LocalDriver(Driver[Node, Handle]):
             if self.model.adopt(fd, fields, mode, uid, gid):
                 fields = host.statx_fd(fd)
         except OSError:
-            self._undo(directory, name, directory=False)
+            self._undo(directory, name, fields)
             raise
         child = self.tree.child(node, name, fields)
         handle = Handle(fd)
@@ -359,14 +359,18 @@ class LocalDriver(Driver[Node, Handle]):
             if self.model.adopt(fd, fields, mode, uid, gid):
                 fields = host.statx_fd(fd)
         except OSError:
-            self._undo(directory, name, directory=stat.S_ISDIR(mode))
+            self._undo(directory, name, fields)
             raise
         return _identity(fields)
 
     @staticmethod
-    def _undo(parent: Descriptor, name: bytes, *, directory: bool) -> None:
+    def _undo(parent: Descriptor, name: bytes, made: tuple[int, ...]) -> None:
+        """Remove a new entry, of which this is the statx; not what somebody on the host has put in its place."""
         try:
-            if directory:
+            found = host.statx_at(parent, name)
+            if (found[6], found[11], found[12], found[19]) != (made[6], made[11], made[12], made[19]):
+                return
+            if stat.S_ISDIR(made[5]):
                 os.rmdir(name, dir_fd=parent)
             else:
                 os.unlink(name, dir_fd=parent)
