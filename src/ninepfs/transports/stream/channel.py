@@ -41,6 +41,9 @@ _FULL = 64 << 10
 _EXACT = 16 << 10
 """When so much of a message is missing, exactly that is read, and what follows need not be moved afterwards."""
 
+_BATCH = range(1024)
+"""So many requests are taken at a time, at most: each takes many times the memory of its bytes."""
+
 _SEND_BUFFER = 1 << 20
 _SO_SNDBUFFORCE = 32
 
@@ -170,7 +173,9 @@ class StreamDesk(StreamSpace, Desk):
             items: list[Item] = []
             inbox = self._inbox
             size = 0
-            while have - at >= HEADER_SIZE:
+            for _ in _BATCH:
+                if have - at < HEADER_SIZE:
+                    break
                 size, number, tag = _unpack_header(inbox, at)
                 if size > self._msize or size < HEADER_SIZE:
                     if items:
