@@ -318,6 +318,32 @@ def test_the_locks_of_a_session_are_limited(share: Path) -> None:
         assert two(WRITE, 0, 0) == OK
 
 
+def test_holes_in_a_lock_are_limited_too(share: Path) -> None:
+    with serve_pair(LocalDriver(share), Limits(locks=20)) as served:
+        one, two = Owner(served.client, 1), Owner(served.connect(), 2)
+        assert one(WRITE) == OK
+        for number in range(19):
+            assert one(UNLOCK, 2 * number + 1, 1) == OK
+        (session,) = {lock.owner.session for file in served.server.locks._files.values() for lock in file.held}
+        with fails(errno.ENOLCK):
+            one(UNLOCK, 1001, 1)
+        assert one(READ, 1001, 1) == LockStatus.ERROR
+        assert session.lock_count == 20
+        assert two(READ, 1001, 1) == BLOCKED
+        assert one(UNLOCK, 0, 500) == OK
+        assert one(UNLOCK, 1001, 1) == OK
+        assert two(READ, 1001, 1) == OK
+        # One who waits is counted, and may have its lock in place of that.
+        assert two(WRITE, 5, 1) == OK
+        for number in range(session.limits.locks - session.lock_count - 1):
+            assert one(WRITE, 100 + 2 * number, 1) == OK
+        tag = one.wait(WRITE, 5, 1)
+        assert one.waits(tag)
+        assert session.lock_count == 20
+        assert two(UNLOCK) == OK
+        assert one.granted(tag)
+
+
 # --- what one client does to the locks of others ----------------------------------------------------------------
 
 

@@ -10,7 +10,9 @@ of the host is what stands in its way (which tells nobody when it is done), ever
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -98,7 +100,11 @@ class _File:
         return None
 
     def acquire(self, kind: LockType, start: int, end: int, owner: Owner, fid: Fid) -> bool:
-        """Set what no other owner conflicts with. False if the host refuses; then nothing has changed."""
+        """Set what no other owner conflicts with. False if the host refuses; then nothing has changed.
+
+        Raises:
+            OSError: ENOLCK when the session has too many locks (a lock with a hole in it is two); or as the host.
+        """
         before = self.held
         after = [lock for lock in before if not (lock.owner == owner and lock.start < end and start < lock.end)]
         for lock in before:
@@ -109,10 +115,13 @@ class _File:
                     after.append(lock._replace(start=end))
         if kind is not LockType.UNLCK:
             after.append(Held(start, end, kind, owner, fid))
+        session, more = owner.session, len(after) - len(before)
+        if more > 0 and session.lock_count + more > session.limits.locks:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
         if not self._mirror(before, after, start, end):
             return False
         self.held = after
-        owner.session.lock_count += len(after) - len(before)
+        session.lock_count += more
         return True
 
     def _mirror(self, before: list[Held], after: list[Held], start: int, end: int) -> bool:
@@ -295,15 +304,17 @@ class LockTable:
     def _settle(self, key: Hashable, file: _File, told: list[Told]) -> None:
         """After a change: let those go on who wait no longer."""
         for wait in list(file.waits):
+            session = wait.owner.session
+            session.lock_count -= 1  # for the wait, which the lock takes the place of
             try:
-                if not self._try(file, wait):
-                    continue
-                status = LockStatus.SUCCESS
+                status = LockStatus.SUCCESS if self._try(file, wait) else None
             except OSError as failure:
-                log.debug("the host refuses a lock: %s", failure)
+                log.debug("a lock is refused: %s", failure)
                 status = LockStatus.ERROR
-            self._unqueue(file, wait)
-            told.append((wait, status))
+            session.lock_count += 1
+            if status is not None:
+                self._unqueue(file, wait)
+                told.append((wait, status))
         if any(wait.on_host for wait in file.waits):
             self._poll()
         self._tidy(key, file)
