@@ -277,6 +277,32 @@ def test_many_pauses_while_requests_are_slow(scene: Scene) -> None:
     assert sent.answer(second) == Rlock(0)
 
 
+def test_there_is_nothing_to_look_for_while_a_queue_is_being_halted(scene: Scene) -> None:
+    """Whoever looks would look for as long as the slow request takes."""
+    guest = opened(scene)
+    scene.driver.block("getattr")
+    slow = send(guest, Tgetattr(0, 0x7FF), 1)
+    scene.driver.wait_entered()
+    other = send(guest, Tflush(77), 2)  # answered by another leader
+    assert other.answer(guest) == Rflush()
+    (channel,) = [
+        connection.channel
+        for connection in scene.served.server.engine.connections
+        if 1 in connection.desk.request.session.inflight
+    ]
+    assert isinstance(channel, RingChannel)
+    pausing = threading.Thread(target=guest.pause)
+    pausing.start()
+    wait_until(lambda: channel._halting, "the queue is being halted")
+    later = send(guest, Tgetattr(0, 0x7FF), 3)
+    wait_until(lambda: not channel.look(), "there is nothing to look for")
+    scene.driver.release()
+    pausing.join()
+    assert isinstance(slow.answer(guest), Rgetattr)
+    guest.go_on()
+    assert isinstance(later.answer(guest), Rgetattr)
+
+
 # --- a guest that changes what the device reads
 
 

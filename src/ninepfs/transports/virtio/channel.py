@@ -238,7 +238,7 @@ class RingChannel(Channel):
     def look(self) -> bool:
         """Whether there may be something to take, or something else has changed."""
         queue = self._queue
-        return (queue is not None and queue.pending()) or bool(self._poll.poll(0, 1))
+        return (queue is not None and queue.pending() and not self._halting) or bool(self._poll.poll(0, 1))
 
     def wait(self) -> None:
         """Sleep until there may be something to take, or something else has changed."""
