@@ -467,6 +467,40 @@ def test_symlinks_are_never_followed(client: Client, share: Path, tmp_path: Path
     assert ((outside / "file").stat(), outside.stat()) == before
 
 
+def test_a_rename_that_hangs_on_one_file_system_holds_up_none_on_another(
+    share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = LocalDriver(share)
+    root = local.attach(User(b"", 0))
+    one, other = (local.lookup(root, name)[0] for name in (b"a", b"b"))
+    (share / "b/file").touch()
+    for node in (one, other):
+        local.lookup(node, b"file")
+    other.dev += 1  # as if it were mounted there
+    hanging, go_on = threading.Event(), threading.Event()
+    rename = os.rename
+
+    def hesitant(old: bytes, new: bytes, **directories: int) -> None:
+        if new == b"hangs":
+            hanging.set()
+            assert go_on.wait(20)
+        rename(old, new, **directories)
+
+    monkeypatch.setattr(os, "rename", hesitant)
+    thread = threading.Thread(target=local.rename, args=(one, b"file", one, b"hangs"))
+    thread.start()
+    try:
+        assert hanging.wait(20)
+        meanwhile = threading.Thread(target=local.rename, args=(other, b"file", other, b"moved"))
+        meanwhile.start()
+        meanwhile.join(10)
+        assert (share / "b/moved").exists()
+    finally:
+        go_on.set()
+        thread.join()
+    assert (share / "a/hangs").exists()
+
+
 # --- depth and number -------------------------------------------------------------------------------------------
 
 

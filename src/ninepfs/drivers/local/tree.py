@@ -177,7 +177,8 @@ class Tree:
         self._hot: deque[ReferenceType[Node]] = deque()
         self._pins = pins
         self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
-        self._moving = threading.RLock()
+        self._moving: dict[int, threading.RLock] = {}
+        """By device, a lock that is held while something moves: nothing moves from one to another."""
         self.filesystems = Filesystems(self.root.dev)
         _trees.add(self)
 
@@ -303,7 +304,7 @@ class Tree:
         name = self._search(node, directory)
         if name is None or not self._bears(node, directory, name):
             raise host.error(errno.ESTALE)
-        with self._moving:
+        with self._mover(parent):
             self._place(node, parent, name)
 
     @staticmethod
@@ -329,7 +330,7 @@ class Tree:
             moved = self._search(node, directory)
             if moved is not None:
                 found = self._try(node, directory, moved, flags)
-            with self._moving:  # a client's rename that was under way is over now
+            with self._mover(parent):  # a client's rename that was under way is over now
                 if node.parent is parent and node.name == name:
                     if found is not None and moved is not None:
                         self._place(node, parent, moved)
@@ -423,10 +424,14 @@ class Tree:
 
     # --- names that go or move
 
+    def _mover(self, directory: Node) -> threading.RLock:
+        lock = self._moving.get(directory.dev)
+        return lock if lock is not None else self._moving.setdefault(directory.dev, threading.RLock())
+
     def rename(self, old: Node, oldname: bytes, new: Node, newname: bytes) -> None:
         """rename(2) an entry, and move its live node: everything below follows by itself."""
         source, target = self.directory(old), self.directory(new)
-        with self._moving:
+        with self._mover(old):
             moved = old.child(oldname)
             victim, grip, pinned = self._pin(new, target, newname)
             try:
