@@ -187,15 +187,17 @@ def test_a_reply_that_is_kept_during_a_pause_is_small(scene: Scene) -> None:
     for message in (Twalk(0, 1, [b"scratch"]), Tlopen(1, LFlag.RDWR)):
         second.transact(t(message))
     sent = send(second, WAIT)
+
+    def waiting() -> list[RingChannel]:
+        channels = [connection.channel for connection in list(scene.served.server.engine.connections)]
+        return [channel for channel in channels if isinstance(channel, RingChannel) and channel._late]
+
+    wait_until(lambda: bool(waiting()), "it waits")
+    (channel,) = waiting()
     second.pause()
     tracemalloc.start()
     try:
         let_go(first)
-        (channel,) = [
-            connection.channel
-            for connection in scene.served.server.engine.connections
-            if isinstance(connection.channel, RingChannel) and connection.channel._late
-        ]
         wait_until(lambda: bool(channel._came), "the lock is granted")
         kept, _ = tracemalloc.get_traced_memory()
     finally:
