@@ -205,11 +205,12 @@ class RingChannel(Channel):
                     else:
                         items.append(self._item(chain))
                 return items
-            except ProtocolError:
+            except BaseException as failure:
                 queue.forget(chain.head for chain in chains)
-                # Now, and not when the leader gets to it: if the device is reset meanwhile, that is none of the next
-                # session's business.
-                self.refuse()
+                if isinstance(failure, ProtocolError):
+                    # Now, and not when the leader gets to it: if the device is reset meanwhile, that is none of the
+                    # next session's business.
+                    self.refuse()
                 raise
 
     def _item(self, chain: RingSpace) -> Item:

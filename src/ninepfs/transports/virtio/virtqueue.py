@@ -30,7 +30,6 @@ from ninepfs.transports.virtio.constants import (
     Feature,
 )
 from ninepfs.transports.virtio.memory import Memory
-from ninepfs.wire.fields import ProtocolError
 
 _unpack = DESCRIPTOR.unpack_from
 
@@ -137,7 +136,7 @@ class Virtqueue(Generic[ChainT]):
                 head = available[2 + (at & mask)]
                 chains.append(remembered(head) or self._chain(head))
                 at = at + 1 & 0xFFFF
-        except ProtocolError:  # what was taken before a broken one is undone
+        except BaseException:  # what was taken before a broken one is undone
             self.forget(chain.head for chain in chains)
             raise
         self.next = at
