@@ -236,7 +236,7 @@ class Engine:
                 except ProtocolError as failure:
                     log.debug("%s: message %d: %s", channel.peer, number, failure)
                     pack, reply = session.error(OSError(errno.EINVAL, str(failure)))
-                except Exception:
+                except BaseException:  # a driver that wants to exit fails like any other
                     log.exception("%s: message %d failed", channel.peer, number)
                     pack, reply = session.error(OSError(errno.EIO, "defect"))
                 desk.running = 0

@@ -42,12 +42,12 @@ def failing(share: Path) -> Iterator[tuple[FailingDriver[Any, Any], BlockingDriv
             driver.release()
 
 
-@pytest.mark.parametrize("failure", [ValueError("wrong"), RecursionError(), MemoryError(), KeyError(3)])
+@pytest.mark.parametrize("failure", [ValueError("wrong"), RecursionError(), MemoryError(), KeyError(3), SystemExit(1)])
 @pytest.mark.parametrize("slow", [False, True])
 def test_a_driver_that_fails_costs_its_request_an_eio_and_is_in_the_log(
     failing: tuple[FailingDriver[Any, Any], BlockingDriver[Any, Any], Served],
     log: Records,
-    failure: Exception,
+    failure: BaseException,
     slow: bool,
 ) -> None:
     inner, driver, served = failing
