@@ -318,7 +318,7 @@ class LocalDriver(Driver[Node, Handle]):
         if sys.getrefcount(fd) > _ALONE:
             # Another request looks at the object just now, by this descriptor, and will be the one that closes it.
             # Closing a duplicate tells as well whether the file system took all data.
-            os.close(os.dup(fd))
+            _close_duplicate(fd)
         close_error()  # of a descriptor that went before, unnoticed
         del fd
         error = close_error()
@@ -421,6 +421,14 @@ class LocalDriver(Driver[Node, Handle]):
 
     def _object(self, node: Node, handle: Handle | None) -> Descriptor:
         return handle.fd if handle is not None else self.tree.grip(node)
+
+
+def _close_duplicate(fd: Descriptor) -> None:
+    try:
+        duplicate = os.dup(fd)
+    except OSError:  # no descriptor left for it
+        return
+    os.close(duplicate)
 
 
 def _time(wanted: int, given: int, seconds: int, nanoseconds: int) -> tuple[int, int]:

@@ -151,10 +151,14 @@ def birth_of(fields: tuple[int, ...]) -> int:
 _trees: WeakSet[Tree] = WeakSet()
 
 
-def _share() -> int:
-    """How many descriptors a tree may keep for one purpose. A client can make it keep them all, so what all trees keep
-    is no more than a small part of what the process may open."""
-    return max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 16) // len(_trees))
+_all_pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
+"""Removed objects that keep a descriptor, of all trees that have no limit of their own."""
+
+
+def _budget() -> int:
+    """How many descriptors all trees together keep for one purpose. Clients can make them keep so many, so it is a
+    small part of what the process may open."""
+    return max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 16))
 
 
 class Tree:
@@ -162,8 +166,8 @@ class Tree:
 
     Args:
         root: the exported directory.
-        cache: how many directories keep a descriptor; by default what is this tree's share.
-        pins: how many removed objects that clients still refer to keep one; by default as many.
+        cache: how many directories keep a descriptor; by default a share of what all trees may.
+        pins: how many removed objects that clients still refer to keep one; by default what all trees may together.
     """
 
     def __init__(self, root: str | bytes | os.PathLike[str], cache: int | None = None, pins: int | None = None) -> None:
@@ -176,7 +180,7 @@ class Tree:
         self._ring: deque[Node] = deque()
         self._hot: deque[ReferenceType[Node]] = deque()
         self._pins = pins
-        self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
+        self._pinned: WeakValueDictionary[int, Node] = _all_pinned if pins is None else WeakValueDictionary()
         self._moving: dict[int, threading.RLock] = {}
         """By device, a lock that is held while something moves: nothing moves from one to another."""
         self.filesystems = Filesystems(self.root.dev)
@@ -377,7 +381,7 @@ class Tree:
         """Put a directory into the cache; one that was not used since the last round leaves it."""
         ring = self._ring
         ring.append(node)
-        limit = _share() if self._cache is None else self._cache
+        limit = max(16, _budget() // len(_trees)) if self._cache is None else self._cache
         for _ in range(2 * len(ring)):
             if len(ring) <= limit:
                 break
@@ -400,7 +404,9 @@ class Tree:
             if hot is not None:
                 hot.fd = None
         for node in list(self._pinned.values()):
-            node.fd = None
+            if node.is_below(self.root):
+                node.fd = None
+                self._pinned.pop(id(node), None)
 
     # --- which node is which
 
@@ -491,7 +497,7 @@ class Tree:
         return live, grip, False
 
     def _may_pin(self) -> bool:
-        return len(self._pinned) < (_share() if self._pins is None else self._pins)
+        return len(self._pinned) < (_budget() if self._pins is None else self._pins)
 
     def _lose(self, node: Node, grip: Descriptor | None) -> None:
         """The node's name is gone: it keeps its descriptor, outside of the caches, as long as pins last."""
