@@ -13,6 +13,9 @@ from ninepfs.wire.constants import NONUNAME
 _ERA = 60.0
 """Seconds after which the host is asked again."""
 
+_LONGEST = 255
+"""Bytes of a name that the host is asked for."""
+
 
 def user_name(uid: int) -> bytes:
     """The name of a user; the number as text if the host knows none."""
@@ -26,12 +29,12 @@ def group_name(gid: int) -> bytes:
 
 def uid_of(name: bytes) -> int | None:
     """The number of a user, given by name or as text of the number; None if there is no such user."""
-    return _uid_of(name, _era())
+    return _uid_of(name, _era()) if len(name) <= _LONGEST else None
 
 
 def gid_of(name: bytes) -> int | None:
     """The number of a group, given by name or as text of the number; None if there is no such group."""
-    return _gid_of(name, _era())
+    return _gid_of(name, _era()) if len(name) <= _LONGEST else None
 
 
 def _era() -> int:

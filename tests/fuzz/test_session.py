@@ -282,7 +282,7 @@ def _fuzz(base: Path, count: int, seed: int, dialect: Dialect) -> None:
         fuzzer.run(count)
         bystander.end()
         settle()
-        wait_until(lambda: served.server.engine.slow == 0, "what was slow is done")
+        wait_until(lambda: served.server.engine.slow == 0, "slow requests end, which may be later than their session")
         assert not served.server.locks._files
         assert not exports[0].marks._marked
         census.wait_restored(str(base), 2 * CACHE)

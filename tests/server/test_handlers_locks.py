@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,12 +17,15 @@ import pytest
 
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
-from ninepfs.server import Limits
-from ninepfs.testing import Served, serve_pair
+from ninepfs.drivers.base import HostLock
+from ninepfs.server import Export, Limits, locks
+from ninepfs.server.locks import Held, _File
+from ninepfs.testing import BlockingDriver, FailingDriver, Served, serve_pair
+from ninepfs.testing.process import wait_until
 from ninepfs.wire.constants import LFlag, LockFlag, LockStatus, LockType
 from ninepfs.wire.messages import Rclunk, Rflush, Rgetlock, Rlock, Tclunk, Tflush, Tlock
 
-from .conftest import fails, opened, walk
+from .conftest import Records, fails, opened, walk
 
 READ, WRITE, UNLOCK = LockType.RDLCK, LockType.WRLCK, LockType.UNLCK
 OK, BLOCKED = LockStatus.SUCCESS, LockStatus.BLOCKED
@@ -312,6 +318,181 @@ def test_the_locks_of_a_session_are_limited(share: Path) -> None:
         assert two(WRITE, 0, 0) == OK
 
 
+def test_holes_in_a_lock_are_limited_too(share: Path) -> None:
+    with serve_pair(LocalDriver(share), Limits(locks=20)) as served:
+        one, two = Owner(served.client, 1), Owner(served.connect(), 2)
+        assert one(WRITE) == OK
+        for number in range(19):
+            assert one(UNLOCK, 2 * number + 1, 1) == OK
+        (session,) = {lock.owner.session for file in served.server.locks._files.values() for lock in file.held}
+        with fails(errno.ENOLCK):
+            one(UNLOCK, 1001, 1)
+        assert one(READ, 1001, 1) == LockStatus.ERROR
+        assert session.lock_count == 20
+        assert two(READ, 1001, 1) == BLOCKED
+        assert one(UNLOCK, 0, 500) == OK
+        assert one(UNLOCK, 1001, 1) == OK
+        assert two(READ, 1001, 1) == OK
+        # One who waits is counted, and may have its lock in place of that.
+        assert two(WRITE, 5, 1) == OK
+        for number in range(session.limits.locks - session.lock_count - 1):
+            assert one(WRITE, 100 + 2 * number, 1) == OK
+        tag = one.wait(WRITE, 5, 1)
+        assert one.waits(tag)
+        assert session.lock_count == 20
+        assert two(UNLOCK) == OK
+        assert one.granted(tag)
+
+
+# --- what one client does to the locks of others ----------------------------------------------------------------
+
+
+def test_those_who_wait_and_what_they_wait_for_are_compared_so_often_and_not_more(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "CROWD", 100)
+    one, two = Owner(served.client, 1), Owner(served.connect(), 2)
+    for number in range(19):
+        assert one(WRITE, 2 * number, 1) == OK
+    tags = [two.wait(WRITE) for _ in range(5)]
+    assert two.waits(tags[0])
+    assert two.client.connection.wait(two.wait(WRITE)) == Rlock(LockStatus.ERROR)
+    assert one(WRITE, 100, 1) == LockStatus.ERROR
+    assert one(UNLOCK) == OK
+    assert all(two.granted(tag) for tag in tags)
+
+
+def test_a_clunk_looks_at_the_locks_of_its_own_file_only(
+    served: Served, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = Owner(served.client, 1), Owner(served.connect(), 2)
+    (share / "other").touch()
+    other = opened(two.client, "other")
+    assert two.client.lock(other, WRITE, 0, 0, 0, 2, b"host").status == OK
+    assert one(WRITE) == OK
+    looked_at: list[_File] = []
+    forget = _File.forget
+
+    def watched(self: _File, chosen: Callable[[Held], bool]) -> None:
+        looked_at.append(self)
+        forget(self, chosen)
+
+    monkeypatch.setattr(_File, "forget", watched)
+    one.client.clunk(one.fid)
+    assert len(looked_at) == 1
+    assert two(WRITE) == OK
+
+
+def test_a_lock_that_takes_long_to_open_delays_those_of_other_files_not(share: Path, path: Path) -> None:
+    (share / "other").touch()
+    driver = BlockingDriver(LocalDriver(share))
+    with serve_pair(driver) as served:
+        one, two = Owner(served.client, 1), Owner(served.connect(), 2)
+        other = opened(two.client, "other")
+        assert two.client.lock(other, READ, 0, 0, 0, 2, b"host").status == OK
+        driver.block("lock")
+        tag = one.wait(WRITE)
+        driver.wait_entered()
+        assert two.client.lock(other, WRITE, 0, 0, 0, 2, b"host").status == OK
+        driver.release()
+        assert one.granted(tag)
+
+
+# --- a host that refuses ----------------------------------------------------------------------------------------
+
+
+class Refusing(HostLock):
+    """Locks of a host that fail: what is to be locked so, or all that is to be unlocked."""
+
+    refuses: Container[int] = ()
+    """Kinds that cannot be set."""
+
+    def set(self, kind: LockType, start: int, end: int) -> bool:
+        if kind in self.refuses:
+            raise OSError(errno.ENOLCK, "no locks left")
+        return True
+
+    def conflict(self, kind: LockType, start: int, end: int) -> None:
+        return None
+
+
+@pytest.fixture
+def refusing(share: Path) -> Iterator[tuple[Served, Refusing]]:
+    host = Refusing()
+    driver = FailingDriver(LocalDriver(share))
+    driver.effects["lock"] = lambda *_: host
+    with serve_pair(driver) as served:
+        yield served, host
+    assert not served.server.locks._files
+
+
+def test_a_session_ends_and_its_locks_go_whatever_the_host_says(
+    refusing: tuple[Served, Refusing], log: Records
+) -> None:
+    served, host = refusing
+    gone, stays = served.connect(), Owner(served.client, 2)
+    one = Owner(gone, 1)
+    assert one(WRITE, 0, 10) == stays(WRITE, 20, 10) == OK
+    tag = stays.wait(WRITE, 0, 10)
+    assert stays.waits(tag)
+    host.refuses = [UNLOCK]
+    gone.close()
+    assert stays.granted(tag)
+    wait_until(lambda: len(served.server.engine.connections) == 1, "the session ends")
+    wait_until(lambda: served.server.open_files._open == 2, "its file is closed")  # a file and its lock are left
+    assert any("the host keeps locks" in line for line in log.texts(logging.WARNING))
+
+
+def test_a_wait_ends_with_an_error_if_the_host_refuses_in_the_end(refusing: tuple[Served, Refusing]) -> None:
+    served, host = refusing
+    one, two, three = (Owner(served.client, process) for process in (1, 2, 3))
+    assert one(WRITE) == OK
+    first, second = two.wait(WRITE), three.wait(READ)
+    assert three.waits(first)
+    host.refuses = [WRITE]
+    assert one(UNLOCK) == OK
+    assert served.client.connection.wait(first) == Rlock(LockStatus.ERROR)
+    assert three.granted(second)
+    with fails(errno.ENOLCK):
+        three(WRITE)
+    host.refuses = ()
+    assert three(WRITE) == OK
+
+
+def test_a_wait_that_is_refused_leaves_nothing_behind(share: Path, path: Path) -> None:
+    other = share / "other"
+    other.touch()
+    limits = Limits(parked_requests=1)
+    with serve_pair(LocalDriver(share), limits) as served, program(path, "LOCK_EX"), program(other, "LOCK_EX"):
+        one, two = Owner(served.client, 1), Owner(served.client, 2)
+        two.fid = opened(served.client, "other", flags=LFlag.RDWR)
+        assert two.waits(two.wait(WRITE))
+        (waited_for,) = served.server.locks._files
+        with fails(errno.ENOLCK):
+            served.client.connection.result(one.wait(WRITE), Rlock)
+        assert set(served.server.locks._files) == {waited_for}
+
+
+def test_no_thread_to_ask_the_host_is_no_second_answer(
+    share: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serve_pair(LocalDriver(share)) as served, program(path, "LOCK_EX") as holder:
+        one = Owner(served.client, 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading, "Thread", Unstartable)
+            tag = one.wait(WRITE)
+            assert one.waits(tag)
+        other = one.wait(READ)  # and now there is one
+        holder.unlock()
+        assert one.granted(tag)
+        assert one.granted(other)
+
+
+class Unstartable(threading.Thread):
+    def start(self) -> None:
+        raise RuntimeError("can't start new thread")
+
+
 # --- programs of the host ---------------------------------------------------------------------------------------
 
 _HOLDER = """
@@ -437,6 +618,19 @@ def test_a_lock_through_a_fid_for_reading_keeps_writers_of_the_host_out(share: P
         path.chmod(0o644)
         assert not host_may_lock(path, fcntl.LOCK_EX)
         assert host_may_lock(path, fcntl.LOCK_SH)
+
+
+def test_a_lock_in_a_readonly_export_opens_nothing_for_writing(share: Path) -> None:
+    # A program that is open for writing cannot be run: read-only clients could keep the host from running its own.
+    program = share / "program"
+    shutil.copy("/bin/true", program)
+    with serve_pair(Export(LocalDriver(share), readonly=True)) as served:
+        client = served.client
+        fid = opened(client, "program", flags=LFlag.RDONLY)
+        for kind in (READ, WRITE):
+            assert client.lock(fid, kind, 0, 0, 0, 1, b"c").status == OK
+            assert subprocess.run([program], check=False).returncode == 0
+            assert not host_may_lock(program, fcntl.LOCK_EX)
 
 
 def test_nothing_stays_locked_on_the_host_after_the_last_client(share: Path, path: Path) -> None:

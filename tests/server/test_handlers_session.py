@@ -14,7 +14,7 @@ from ninepfs.drivers import LocalDriver
 from ninepfs.server import Export, Limits
 from ninepfs.testing import Served, serve_pair
 from ninepfs.wire import MESSAGES, Dialect, Message, pack
-from ninepfs.wire.constants import MAX_MSIZE, NOFID, NONUNAME, NOTAG
+from ninepfs.wire.constants import MAX_MSIZE, NOFID, NONUNAME, NOTAG, LockType
 from ninepfs.wire.messages import (
     Rattach,
     Rerror,
@@ -38,6 +38,48 @@ def connection(served: Served) -> Connection:
 
 def call(connection: Connection, message: Message) -> Message:
     return connection.wait(connection.send(message))
+
+
+# --- what is kept of a client and told of it --------------------------------------------------------------------
+
+
+def test_names_that_would_be_kept_are_of_a_sensible_length(served: Served, share: Path) -> None:
+    """A hundred thousand fids, each with the name of a user, must not take gigabytes."""
+    client = served.client
+    client.attach(50, uname="u" * 255)
+    with fails(errno.ENAMETOOLONG):
+        client.attach(51, uname="u" * 256)
+    (share / "file").touch()
+    fid = opened(client, "file")
+    client.lock(fid, LockType.WRLCK, 0, 0, 1, 1, b"c" * 255)
+    with fails(errno.ENAMETOOLONG):
+        client.lock(fid, LockType.WRLCK, 0, 5, 1, 1, b"c" * 256)
+    with fails(errno.ENAMETOOLONG):
+        client.getlock(fid, LockType.WRLCK, 5, 1, 1, b"c" * 256)
+    walked = walk(client, "file")
+    with fails(errno.ERANGE):
+        client.xattrcreate(walked, "user." + "x" * 251, 0)
+
+
+def test_the_log_has_one_line_for_one_thing_whatever_the_name_of_a_user(served: Served, log: Records) -> None:
+    served.client.attach(50, uname="root\n9pfs: ERROR: the disk is on fire \x1b[2J\u202e")
+    (line,) = [text for text in log.texts(logging.INFO) if "disk is on fire" in text]
+    assert line.isascii()
+    assert line.isprintable()
+
+
+def test_the_log_is_not_filled_by_a_client_that_asks_for_what_it_cannot_have(share: Path, log: Records) -> None:
+    exports = [Export(LocalDriver(share), "one"), Export(LocalDriver(share), "two")]
+    with serve_pair(exports) as served:
+        for _ in range(10):
+            client = served.client
+            with fails(errno.ENOENT):
+                client.attach(50, aname="\n" * 60_000)
+            assert call(client.connection, Tversion(100, b"9P2000.L")) == Rlerror(errno.EMSGSIZE)
+            client.version(65536, "9P2000.L")
+    lines = log.texts(logging.WARNING)
+    assert len(lines) == 1
+    assert len(lines[0]) < 1500
 
 
 # --- version ----------------------------------------------------------------------------------------------------
@@ -104,13 +146,13 @@ def test_messages_that_are_too_small_to_be_fast_are_warned_of_once(share: Path, 
 
 
 def test_what_clients_call_things_makes_no_lines_of_its_own_in_the_log(share: Path, log: Records) -> None:
-    name = b"name\n9pfs: WARNING: forged \x1b[31m\xff\xe2\x80\xae" + b"x" * 60_000
+    name = b"name\n9pfs: WARNING: forged \x1b[31m\xff\xe2\x80\xae" + b"x" * 200
     exports = [Export(LocalDriver(share), "one"), Export(LocalDriver(share), "two")]
     with serve_pair(exports, msize=1 << 20) as served:
         client = served.connect(attach=False, msize=1 << 20)
         client.attach(1, uname=name, aname="one")
         with fails(errno.ENOENT):
-            client.attach(2, uname=name, aname=name)
+            client.attach(2, uname=name, aname=name + b"x" * 60_000)
     lines = [text for text in log.texts() if "forged" in text]
     assert len(lines) == 2
     for line in lines:

@@ -61,6 +61,26 @@ def test_every_entry_comes_once_whatever_the_count(client: Client, share: Path, 
     assert set(found) == names
 
 
+def test_little_is_kept_between_two_reads(served: Served, share: Path) -> None:
+    """A client may have as many directories open as it may files."""
+    client = served.client
+    names = fill(share, 2000)
+    fid = opened9(client)
+    found: set[bytes] = set()
+    offset = 0
+    while True:
+        data = read_at(client, fid, offset, 60_000)
+        (session,) = [connection.desk.request.session for connection in served.server.engine.connections]
+        listing = session.fids[fid].listing
+        assert listing is not None
+        assert len(listing._entries) <= 64
+        if not data:
+            break
+        offset += len(data)
+        found |= {entry.name for entry in unpack_stats(data, client.connection.dialect)}
+    assert found == names
+
+
 def test_only_whole_entries(client: Client, share: Path) -> None:
     fill(share, 50)
     data = read_at(client, opened9(client), 0, 700)

@@ -251,8 +251,9 @@ class Driver(Generic[NodeT, HandleT]):
     def close(self, handle: HandleT) -> None:
         """The handle is not used any more. An error is reported to the client, but the handle is gone all the same."""
 
-    def lock(self, handle: HandleT) -> HostLock | None:
-        """Locks of the host on this file, if there are any; without, locks hold among the server's clients only."""
+    def lock(self, handle: HandleT, writable: bool = True) -> HostLock | None:
+        """Locks of the host on this file, if there are any; without, locks hold among the server's clients only. If not
+        ``writable``, nothing may be opened for writing to have them."""
         return None
 
     # --- names

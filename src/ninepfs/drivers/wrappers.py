@@ -84,8 +84,8 @@ class Wrapper(Driver[NodeT, HandleT]):
     def close(self, handle: HandleT) -> None:
         self.inner.close(handle)
 
-    def lock(self, handle: HandleT) -> HostLock | None:
-        return self.inner.lock(handle)
+    def lock(self, handle: HandleT, writable: bool = True) -> HostLock | None:
+        return self.inner.lock(handle, writable)
 
     def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         return self.inner.mkdir(node, name, mode, uid, gid)
@@ -143,6 +143,9 @@ class ReadOnly(Wrapper[NodeT, HandleT]):
 
     def write(self, handle: HandleT, buffers: Sequence[memoryview], offset: int) -> int:
         _readonly()
+
+    def lock(self, handle: HandleT, writable: bool = True) -> HostLock | None:
+        return self.inner.lock(handle, False)
 
     def mkdir(self, node: NodeT, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         _readonly()

@@ -7,6 +7,7 @@ out slow, its desk stays with it and a successor takes over what has not been lo
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from ninepfs.wire.messages import NUMBERS, Twrite
 if TYPE_CHECKING:
     from ninepfs.server.request import Request
 
+
+log = logging.getLogger("ninepfs.session")
 
 DATA_BEGINS: Final = {NUMBERS[Twrite]: WRITE_OVERHEAD}
 """By message number: requests whose data a transport may leave where the client put it, and how many bytes come before
@@ -150,6 +153,13 @@ class Channel(ABC):
     """What the session agreed on; larger messages break the framing."""
     sending: threading.RLock
     """Held while replies leave, by whichever thread."""
+    warned: bool
+    """Whether there was a warning about the client; see :meth:`warn`. At first there was not."""
+
+    def warn(self, text: str, *arguments: object) -> None:
+        """Log that the client asks for what it cannot have: as a warning once, for it could fill the disk."""
+        log.log(logging.DEBUG if self.warned else logging.WARNING, "%s: " + text, self.peer, *arguments)
+        self.warned = True
 
     @abstractmethod
     def desk(self) -> Desk:

@@ -28,13 +28,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, NoRoomError
+from ninepfs.server.channel import APART, DATA_BEGINS, Channel, Desk, Item, NoRoomError
 from ninepfs.server.crew import Crew
+from ninepfs.server.fid import Fid
 from ninepfs.server.request import Request
 from ninepfs.server.session import Session
 from ninepfs.wire.codec import PackInto, fields_of
 from ninepfs.wire.fields import ProtocolError
-from ninepfs.wire.messages import MESSAGES, NUMBERS, Tflush, Tversion
+from ninepfs.wire.messages import MESSAGES, NUMBERS, Tclunk, Tflush, Tremove, Tversion
 
 if TYPE_CHECKING:
     from ninepfs.server.server import Server
@@ -54,6 +55,10 @@ _TVERSION = NUMBERS[Tversion]
 _NEVER_SLOW = frozenset({_TVERSION, NUMBERS[Tflush]})
 """Requests whose leader is not relieved: nothing else may run before Tversion is done, and an Rflush may not overtake
 the replies that the leader has collected before it."""
+
+_TAKING = frozenset({NUMBERS[Tclunk], NUMBERS[Tremove]})
+"""Requests that take a fid from the table. Until they have, their leader is not relieved: others could find the fid,
+and use it when it is closed."""
 
 _FIDS = {
     number: [index for index, field in enumerate(fields_of(message)) if field.names_fid]
@@ -101,22 +106,29 @@ class Engine:
     # --- connections
 
     def serve(self, channel: Channel) -> bool:
-        """Begin to serve a client, in a thread of its own. False if there are too many."""
-        with self._lock:
-            if self._stopping or len(self.connections) >= self.server.limits.sessions:
-                return False
-            desk = channel.desk()
-            desk.request = Request(self.server.greeting(channel))
-            connection = Connection(channel, desk)
-            self.connections.add(connection)
-            if self._watchdog is None:
-                self._watchdog = threading.Thread(target=self._watch, name="9pfs-watchdog", daemon=True)
-                self._watchdog.start()
+        """Begin to serve a client, in a thread of its own. False if there are too many, or nothing to serve it with."""
+        connection: Connection | None = None
         try:
-            self.crew.start(self._lead, connection, desk)
-        except RuntimeError:  # no more threads to be had
             with self._lock:
-                self.connections.discard(connection)
+                if self._stopping:
+                    return False
+                if len(self.connections) >= self.server.limits.sessions:
+                    log.warning("%s: turned away: there are too many clients", channel.peer)
+                    return False
+                desk = channel.desk()
+                desk.request = Request(self.server.greeting(channel))
+                if self._watchdog is None:
+                    watchdog = threading.Thread(target=self._watch, name="9pfs-watchdog", daemon=True)
+                    watchdog.start()
+                    self._watchdog = watchdog
+                connection = Connection(channel, desk)
+                self.connections.add(connection)
+            self.crew.start(self._lead, connection, desk)
+        except (RuntimeError, OSError, MemoryError) as failure:  # no more threads to be had, or no memory
+            log.warning("%s: turned away: %s", channel.peer, failure)
+            if connection is not None:
+                with self._lock:
+                    self.connections.discard(connection)
             return False
         return True
 
@@ -149,18 +161,13 @@ class Engine:
             desk.take_over()
             self._await_room(desk.request.session)
             if self._run(connection, desk):
-                # The desk, its request and its batch refer to each other: let its memory go now, not at the next
-                # garbage collection.
-                desk.requests = ()
-                del desk.request
+                self._clear(desk)
                 return
             if self._stopping:  # it is not the client who ends: it gets the replies to what it sent
                 desk.request.session.drain()
-                with channel.sending:  # until the last of the replies has left
-                    pass
             log.info("%s: gone", channel.peer)
         except ProtocolError as failure:
-            log.warning("%s: session ended: %s", channel.peer, failure)
+            log.warning("%s: session ended: %s", channel.peer, str(failure))  # the failure itself holds the desk
             channel.refuse()
         except OSError as failure:
             log.info("%s: gone: %s", channel.peer, failure.strerror)
@@ -168,7 +175,17 @@ class Engine:
         except BaseException:
             log.exception("%s: session ended by a defect of the server", channel.peer)
             channel.refuse()
-        self._end(connection, desk.request.session)
+        try:
+            self._end(connection, desk.request.session)
+        finally:
+            self._clear(desk)
+
+    @staticmethod
+    def _clear(desk: Desk) -> None:
+        """Nobody works at a desk any more. It, its request and its batch refer to each other: let its memory go now,
+        not at the next garbage collection."""
+        desk.requests = ()
+        del desk.request
 
     def _await_room(self, session: Session) -> None:
         """Back-pressure: a session with too many slow requests is not read until one of them ends."""
@@ -219,7 +236,7 @@ class Engine:
                 except ProtocolError as failure:
                     log.debug("%s: message %d: %s", channel.peer, number, failure)
                     pack, reply = session.error(OSError(errno.EINVAL, str(failure)))
-                except Exception:
+                except BaseException:  # a driver that wants to exit fails like any other
                     log.exception("%s: message %d failed", channel.peer, number)
                     pack, reply = session.error(OSError(errno.EIO, "defect"))
                 desk.running = 0
@@ -312,9 +329,13 @@ class Engine:
         A function of its own, because what it refers to must not live on while the watchdog sleeps.
         """
         active = inside = 0
-        for _ in range(len(self._unstarted)):
-            job, arguments = self._unstarted.popleft()
-            self.start(job, *arguments)
+        try:
+            while self._unstarted:
+                job, arguments = self._unstarted[0]
+                self.crew.start(job, *arguments)
+                self._unstarted.popleft()
+        except RuntimeError:  # next time, perhaps
+            pass
         for connection in tuple(self.connections):
             desk = connection.desk
             running = desk.running
@@ -340,35 +361,48 @@ class Engine:
             session = request.session
             done = running - desk.base
             with session.lock:  # under which a request is parked
+                # It may be done, or about to leave its handler.
                 if desk.running != running or request.parked or desk.requests[done - 1][0] in _NEVER_SLOW:
-                    # It is done, or about to leave its handler.
+                    desk.relief = 0
+                    return
+                number, tag, *_ = desk.requests[done - 1]
+                fids = self._fids(session, desk.requests[done - 1])
+                if fids and number in _TAKING:
+                    desk.relief = 0
+                    return
+                try:
+                    successor = desk.successor(done)
+                except (OSError, MemoryError):  # no memory: next time, perhaps
                     desk.relief = 0
                     return
                 # From here on the leader is sure to stop after this request.
                 self.slow += 1
-                self._hold(session, request, desk.requests[done - 1])
-            successor = desk.successor(done)
+                self._hold(session, request, tag, fids)
             successor.request = Request(session)
             connection.desk = successor
         log.debug("%s: request %d is slow", connection.channel.peer, request.tag)
         self.start(self._lead, connection, successor)
 
     @staticmethod
-    def _hold(session: Session, request: Request, item: tuple[Any, ...]) -> None:
-        """Enter a slow request in the table, and keep the fids that it names alive until it is done."""
-        number, tag, buffer, start, end, _ = item
-        request.slow = True
-        session.slow += 1
-        session.inflight[tag] = request
+    def _fids(session: Session, item: Item) -> list[Fid]:
+        """The fids that a request names and that are there."""
+        number, _, buffer, start, end, _ = item
         entry = session.table[number]
         if entry is None:
-            return
+            return []
         try:
             fields = entry[0](buffer, start, end)
         except ProtocolError:
-            return
-        for index in _FIDS[number]:
-            fid = session.fids.get(fields[index])
-            if fid is not None:
-                fid.held += 1
-                request.held.append(fid)
+            return []
+        named = [session.fids.get(fields[index]) for index in _FIDS[number]]
+        return [fid for fid in named if fid is not None]
+
+    @staticmethod
+    def _hold(session: Session, request: Request, tag: int, fids: list[Fid]) -> None:
+        """Enter a slow request in the table, and keep the fids that it names alive until it is done."""
+        request.slow = True
+        session.slow += 1
+        session.inflight[tag] = request
+        for fid in fids:
+            fid.held += 1
+        request.held = fids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 from ninepfs.drivers.base import User
@@ -36,8 +36,8 @@ class Fid:
         self.xattr: XattrRead | XattrWrite | None = None
         self.busy = False
         """Being opened: nobody else may."""
-        self.locked = False
-        """Locks were taken through it."""
+        self.locked: tuple[Hashable, ...] = ()
+        """The files on which locks were taken through it, as the table of locks knows them: one, or none."""
         self.held = 0
         """Slow requests that use it; while there are any, closing waits for the last one."""
         self.orphan = False

@@ -6,6 +6,9 @@ from dataclasses import dataclass, fields
 
 from ninepfs.wire.constants import DEFAULT_MSIZE, MAX_MSIZE, MIN_MSIZE
 
+LONGEST_NAME = 255
+"""Bytes of the name of a user or a client. It is kept for each fid or lock, so it may not be as long as a message."""
+
 
 @dataclass(frozen=True)
 class Limits:

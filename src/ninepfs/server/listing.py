@@ -18,6 +18,10 @@ _SMALLEST = 56
 """Bytes that the stat of any entry takes at least."""
 
 
+_KEPT = 64
+"""So many entries are kept until the next read, at most: a client may have thousands of directories open."""
+
+
 class Listing:
     """How far an open directory has been read. ``.`` and ``..`` are not listed: 9P2000 has none.
 
@@ -80,6 +84,8 @@ class Listing:
                 room -= len(packed)
             self._offset += count - room
             self._room = room
+            while len(self._entries) > _KEPT:
+                self._entries.pop()  # it is told again
             return b"".join(parts)
 
     def _pass(self) -> None:

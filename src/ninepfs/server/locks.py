@@ -10,10 +10,13 @@ of the host is what stands in its way (which tells nobody when it is done), ever
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import threading
-from collections.abc import Callable, Hashable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ninepfs.drivers.base import HostLock
 from ninepfs.server.fid import Fid
@@ -27,8 +30,15 @@ log = logging.getLogger("ninepfs.locks")
 HOST_POLL = 0.05
 """Seconds between tries for a lock that a program of the host holds."""
 
+_SHARE = 10
+"""The asking takes one part in so many of the time, at most."""
+
 END = 1 << 64
 """Behind the last byte that a lock can cover."""
+
+CROWD = 1 << 16
+"""The most that the number of locks of a file, times that of those who wait for one, may be: so often two of them are
+compared when one goes, while all others wait."""
 
 
 class Owner(NamedTuple):
@@ -66,15 +76,21 @@ class Wait:
         self.on_host = False
 
 
+Told: TypeAlias = tuple[Wait, LockStatus]
+"""One whose wait is over, and how it ended."""
+
+
 class _File:
     """The locks of one file."""
 
-    __slots__ = ("held", "host", "waits")
+    __slots__ = ("held", "host", "opener", "waits")
 
-    def __init__(self, host: HostLock | None) -> None:
+    def __init__(self, host: HostLock | None, opener: Session) -> None:
         self.held: list[Held] = []
         self.waits: list[Wait] = []
         self.host = host
+        self.opener = opener
+        """Among whose open files the host's locks are counted."""
 
     def conflict(self, kind: LockType, start: int, end: int, owner: Owner) -> Held | None:
         for lock in self.held:
@@ -84,7 +100,11 @@ class _File:
         return None
 
     def acquire(self, kind: LockType, start: int, end: int, owner: Owner, fid: Fid) -> bool:
-        """Set what no other owner conflicts with. False if the host refuses; then nothing has changed."""
+        """Set what no other owner conflicts with. False if the host refuses; then nothing has changed.
+
+        Raises:
+            OSError: ENOLCK when the session has too many locks (a lock with a hole in it is two); or as the host.
+        """
         before = self.held
         after = [lock for lock in before if not (lock.owner == owner and lock.start < end and start < lock.end)]
         for lock in before:
@@ -95,10 +115,13 @@ class _File:
                     after.append(lock._replace(start=end))
         if kind is not LockType.UNLCK:
             after.append(Held(start, end, kind, owner, fid))
+        session, more = owner.session, len(after) - len(before)
+        if more > 0 and session.lock_count + more > session.limits.locks:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
         if not self._mirror(before, after, start, end):
             return False
         self.held = after
-        owner.session.lock_count += len(after) - len(before)
+        session.lock_count += more
         return True
 
     def _mirror(self, before: list[Held], after: list[Held], start: int, end: int) -> bool:
@@ -106,20 +129,28 @@ class _File:
         if self.host is None:
             return True
         done: list[tuple[LockType, int, int]] = []
-        for first, last, old, new in _changes(before, after, start, end):
-            stop = 0 if last == END else last
-            if not self.host.set(new, first, stop):
+        complete = False
+        try:
+            for first, last, old, new in _changes(before, after, start, end):
+                stop = 0 if last == END else last
+                if not self.host.set(new, first, stop):
+                    return False
+                done.append((old, first, stop))
+            complete = True
+            return True
+        finally:
+            if not complete:
                 for kind, low, high in reversed(done):
                     self.host.set(kind, low, high)
-                return False
-            done.append((old, first, stop))
-        return True
 
     def forget(self, chosen: Callable[[Held], bool]) -> None:
         """Drop many locks at once: in one pass, for there may be thousands."""
         before = self.held
         self.held = [lock for lock in before if not chosen(lock)]
-        self._mirror(before, self.held, 0, END)
+        try:
+            self._mirror(before, self.held, 0, END)
+        except OSError as failure:  # nobody may keep a lock for that
+            log.warning("the host keeps locks as long as others are on the same file: %s", failure)
         for lock in before:
             lock.owner.session.lock_count -= 1
         for lock in self.held:
@@ -177,35 +208,32 @@ class LockTable:
         Returns:
             The status, or None when ``wait.granted`` will be called with it later, by another thread.
         """
-        granted: list[Wait] = []
+        told: list[Told] = []
+        host: HostLock | None = None
+        session = wait.owner.session
+        if wait.kind is not LockType.UNLCK and key not in self._files:
+            host = _open(session, open_host)  # not under the lock: opening a file may take long
         try:
             with self._lock:
                 file = self._files.get(key)
                 if wait.kind is LockType.UNLCK:
                     if file is not None:
                         file.acquire(wait.kind, wait.start, wait.end, wait.owner, wait.fid)
-                        self._settle(key, file, granted)
+                        self._settle(key, file, told)
                     return LockStatus.SUCCESS
-                if wait.owner.session.lock_count >= wait.owner.session.limits.locks:
+                if session.lock_count >= session.limits.locks:
                     return LockStatus.ERROR
                 if file is None:
-                    file = self._files[key] = _File(open_host())
-                wait.fid.locked = True
-                if self._try(file, wait):
-                    # What the owner held more strongly before may have been in somebody's way.
-                    self._settle(key, file, granted)
-                    return LockStatus.SUCCESS
-                if blocking is None:
+                    file = self._files[key] = _File(host or _open(session, open_host), session)
+                    host = None
+                try:
+                    return self._ask(key, file, wait, blocking, told)
+                finally:
                     self._tidy(key, file)
-                    return LockStatus.BLOCKED
-                blocking()
-                file.waits.append(wait)
-                wait.owner.session.lock_count += 1
-                if wait.on_host:
-                    self._poll()
-                return None
         finally:
-            _tell(granted)
+            if host is not None:
+                _close(session, host)
+            _tell(told)
 
     def cancel(self, key: Hashable, wait: Wait) -> bool:
         """Give up waiting. False if it is over already, and granted or forgotten."""
@@ -228,21 +256,41 @@ class LockTable:
                 if lock is not None:
                     return lock.kind, lock.start, lock.end, lock.owner.proc_id, lock.owner.client_id
                 host = file.host  # an asker of its own would run into our own locks
-        found = host.conflict(kind, start, 0 if end == END else end) if host is not None else None
+            found = host.conflict(kind, start, 0 if end == END else end) if host is not None else None
         if found is None:
             return None
         return found[0], found[1], found[2] or END, found[3], b"host"
 
     def forget_fid(self, fid: Fid) -> None:
         """Drop the locks that were taken through a fid; who waits for one is told ERROR."""
-        self._forget(lambda lock: lock.fid is fid)
+        self._forget(fid.locked, lambda lock: lock.fid is fid)
 
     def forget_session(self, session: Session) -> None:
         """Drop all locks of a session."""
         if session.lock_count:
-            self._forget(lambda lock: lock.owner.session is session)
+            self._forget(list(self._files), lambda lock: lock.owner.session is session)
 
     # --- inside
+
+    def _ask(
+        self, key: Hashable, file: _File, wait: Wait, blocking: Callable[[], None] | None, told: list[Told]
+    ) -> LockStatus | None:
+        if (len(file.held) + 1) * (len(file.waits) + 1) > CROWD:
+            return LockStatus.ERROR
+        if key not in wait.fid.locked:
+            wait.fid.locked += (key,)
+        if self._try(file, wait):
+            # What the owner held more strongly before may have been in somebody's way.
+            self._settle(key, file, told)
+            return LockStatus.SUCCESS
+        if blocking is None:
+            return LockStatus.BLOCKED
+        blocking()
+        file.waits.append(wait)
+        wait.owner.session.lock_count += 1
+        if wait.on_host:
+            self._poll()
+        return None
 
     def _try(self, file: _File, wait: Wait) -> bool:
         wait.on_host = False
@@ -253,12 +301,20 @@ class LockTable:
             return False
         return True
 
-    def _settle(self, key: Hashable, file: _File, granted: list[Wait]) -> None:
+    def _settle(self, key: Hashable, file: _File, told: list[Told]) -> None:
         """After a change: let those go on who wait no longer."""
         for wait in list(file.waits):
-            if self._try(file, wait):
+            session = wait.owner.session
+            session.lock_count -= 1  # for the wait, which the lock takes the place of
+            try:
+                status = LockStatus.SUCCESS if self._try(file, wait) else None
+            except OSError as failure:
+                log.debug("a lock is refused: %s", failure)
+                status = LockStatus.ERROR
+            session.lock_count += 1
+            if status is not None:
                 self._unqueue(file, wait)
-                granted.append(wait)
+                told.append((wait, status))
         if any(wait.on_host for wait in file.waits):
             self._poll()
         self._tidy(key, file)
@@ -269,50 +325,79 @@ class LockTable:
         wait.owner.session.lock_count -= 1
 
     def _tidy(self, key: Hashable, file: _File) -> None:
-        if not file.held and not file.waits:
+        if not file.held and not file.waits and self._files.get(key) is file:
             del self._files[key]
             if file.host is not None:
-                file.host.close()
+                _close(file.opener, file.host)
 
-    def _forget(self, chosen: Callable[[Held | Wait], bool]) -> None:
-        granted: list[Wait] = []
-        ended: list[Wait] = []
+    def _forget(self, keys: Iterable[Hashable], chosen: Callable[[Held | Wait], bool]) -> None:
+        """Drop locks of these files, and those who wait for one."""
+        told: list[Told] = []
         with self._lock:
-            for key, file in list(self._files.items()):
+            for key in keys:
+                file = self._files.get(key)
+                if file is None:
+                    continue
                 for wait in [wait for wait in file.waits if chosen(wait)]:
                     self._unqueue(file, wait)
-                    ended.append(wait)
-                file.forget(chosen)
-                self._settle(key, file, granted)
-        _tell(ended, LockStatus.ERROR)
-        _tell(granted)
+                    told.append((wait, LockStatus.ERROR))
+                if any(chosen(lock) for lock in file.held):
+                    file.forget(chosen)
+                    self._settle(key, file, told)
+                else:
+                    self._tidy(key, file)
+        _tell(told)
 
     def _poll(self) -> None:
         """Make sure that somebody asks the host again."""
         if self._poller is None:
-            self._poller = threading.Thread(target=self._ask_host, name="9pfs-locks", daemon=True)
-            self._poller.start()
+            poller = threading.Thread(target=self._ask_host, name="9pfs-locks", daemon=True)
+            try:
+                poller.start()
+            except RuntimeError as failure:  # no more threads: tried again when something changes
+                log.warning("nobody asks the host for locks: %s", failure)
+                return
+            self._poller = poller
 
     def _ask_host(self) -> None:
-        pause = threading.Event()
+        pause, took = threading.Event(), 0.0
         while True:
-            pause.wait(HOST_POLL)
-            granted: list[Wait] = []
+            pause.wait(max(HOST_POLL, _SHARE * took))
+            told: list[Told] = []
             with self._lock:
+                began = time.monotonic()
                 waiting = False
                 for key, file in list(self._files.items()):
                     if any(wait.on_host for wait in file.waits):
-                        self._settle(key, file, granted)
+                        self._settle(key, file, told)
                         waiting = waiting or any(wait.on_host for wait in file.waits)
                 if not waiting:
                     self._poller = None
-            _tell(granted)
+                took = time.monotonic() - began
+            _tell(told)
             if not waiting:
                 return
 
 
-def _tell(waits: list[Wait], status: LockStatus = LockStatus.SUCCESS) -> None:
-    for wait in waits:
+def _open(session: Session, open_host: Callable[[], HostLock | None]) -> HostLock | None:
+    """The locks of a file on the host. They may need a descriptor, so they count as an open file of the session."""
+    session.server.open_files.count(session, 1)
+    host = None
+    try:
+        host = open_host()
+    finally:
+        if host is None:
+            session.server.open_files.count(session, -1)
+    return host
+
+
+def _close(session: Session, host: HostLock) -> None:
+    session.server.open_files.count(session, -1)
+    host.close()
+
+
+def _tell(told: list[Told]) -> None:
+    for wait, status in told:
         try:
             wait.granted(status)
         except Exception:

@@ -36,7 +36,9 @@ class Marks:
     def create(self, path: int, bits: int) -> None:
         """A file was created with these bits, and is open."""
         with self._lock:
-            self._marked[path] = [bits, 1]
+            # Another one may have had that path, and just be leaving.
+            _, others = self._marked.get(path, (0, 0))
+            self._marked[path] = [bits, others + 1]
 
     def enter(self, path: int) -> int | None:
         """Somebody opens a file. Returns its bits, and :meth:`leave` must follow; or None, if it is not marked.

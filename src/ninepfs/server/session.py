@@ -120,11 +120,14 @@ class Session:
         request.held = []
 
     def _release_all(self, orphans: list[Fid]) -> None:
+        """Release fids whose client cannot be told any more what went wrong."""
         for fid in orphans:
             try:
                 self.release(fid)
             except OSError as failure:
-                log.debug("%s: closing a clunked file: %s", self.channel.peer, failure)
+                log.debug("%s: closing a file that is clunked already: %s", self.channel.peer, failure)
+            except Exception:
+                log.exception("%s: closing a file that is clunked already", self.channel.peer)
 
     def finish_later(self, request: Request, pack: PackInto | None, reply: Any) -> None:
         """:meth:`finish` from a thread that must not wait for this client to take its replies."""
@@ -207,22 +210,30 @@ class Session:
         if self.closed and self.fids.pop(number, None) is fid:  # ended while a slow request was at it
             self.release(fid)
 
-    def clunk(self, number: int) -> Fid:
-        """End a fid. What it has open is closed now, or after the last slow request that uses it.
+    def take(self, number: int) -> Fid:
+        """Take a fid from the table: no other request finds it any more. The caller releases it, unless it is an orphan
+        then: the last slow request that uses it does that.
 
         Raises:
-            OSError: ENOENT for no such fid; else what closing reported. The fid is gone all the same.
+            OSError: ENOENT for no such fid.
         """
         fid = self.fids.pop(number, None)
         if fid is None:
             fail(errno.ENOENT)
         if self.inflight:
             with self.lock:
-                if fid.held:
-                    fid.orphan = True
-                    return fid
-        self.release(fid)
+                fid.orphan = fid.held > 0
         return fid
+
+    def clunk(self, number: int) -> None:
+        """End a fid. What it has open is closed now, or after the last slow request that uses it.
+
+        Raises:
+            OSError: ENOENT for no such fid; else what closing reported. The fid is gone all the same.
+        """
+        fid = self.take(number)
+        if not fid.orphan:
+            self.release(fid)
 
     def release(self, fid: Fid) -> None:
         """Give back what a fid has that is no longer in the table."""
@@ -231,7 +242,7 @@ class Session:
         handle = fid.handle
         if handle is not None:
             fid.handle = None
-            self.count_open(-1)
+            self.server.open_files.count(self, -1)
             try:
                 fid.export.driver.close(handle)
             finally:
@@ -272,14 +283,6 @@ class Session:
                 fail(errno.ENOSPC)
             self.xattr_bytes += size
 
-    def count_open(self, change: int) -> None:
-        """Count open files.
-
-        Raises:
-            OSError: EMFILE, too many.
-        """
-        self.server.open_files.count(self, change)
-
     def blksize(self, size: int) -> int:
         """The block size to tell for a file of the host's block size ``size``: the largest multiple that one message
         carries, so that programs that go by it read and write in full messages."""
@@ -294,10 +297,12 @@ class Session:
     # --- the end
 
     def drain(self) -> None:
-        """Wait until the slow requests have ended."""
+        """Wait until the slow requests have ended, and the last of the replies has left."""
         with self.lock:
             while self.slow:
                 self._drained.wait(1.0)
+        with self.channel.sending:
+            pass
 
     def close(self, *, wait: bool) -> None:
         """End the session: nothing in flight is answered any more, and all fids go.
@@ -317,6 +322,8 @@ class Session:
         self.server.locks.forget_session(self)
         for number in list(self.fids):
             try:
-                self.clunk(number)
-            except OSError as failure:
-                log.debug("%s: fid %d: %s", self.channel.peer, number, failure)
+                fid = self.take(number)
+            except OSError:  # a slow request was faster
+                continue
+            if not fid.orphan:
+                self._release_all([fid])

@@ -48,6 +48,9 @@ DEFAULT_MSIZE: Final = 1 << 20
 NAME_MAX: Final = 255
 """Longest file name on Linux, in bytes."""
 
+XATTR_NAME_MAX: Final = 255
+"""Longest name of an extended attribute on Linux, in bytes (``linux/limits.h``)."""
+
 XATTR_SIZE_MAX: Final = 65536
 """Largest value of an extended attribute on Linux (``linux/limits.h``)."""
 

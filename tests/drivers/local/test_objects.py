@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import random
@@ -17,7 +18,9 @@ from pathlib import Path
 import pytest
 
 from ninepfs.client import Client
-from ninepfs.drivers import LocalDriver
+from ninepfs.drivers import LocalDriver, User
+from ninepfs.drivers.local import descriptor, driver, host, tree
+from ninepfs.drivers.local.descriptor import Descriptor
 from ninepfs.drivers.local.tree import HOT, HOT_LIMIT
 from ninepfs.testing import Served, serve_pair
 from ninepfs.wire.constants import LFlag, SetattrMask
@@ -192,6 +195,22 @@ def descriptors(directory: Path) -> int:
         except FileNotFoundError:  # that of the listing
             pass
     return count
+
+
+def test_a_server_that_has_stopped_keeps_no_descriptors_but_that_of_the_export(share: Path) -> None:
+    local = LocalDriver(share)
+    with serve_pair(local) as served:
+        client = served.client
+        ask_often(client, walk(client, "a", "file"))
+        (share / "b/removed").touch()
+        walk(client, "b", "removed")
+        client.unlinkat(walk(client, "b"), "removed")
+        assert descriptors(share) > 3
+        kept = [connection.desk.request.session.fids.copy() for connection in served.server.engine.connections]
+    assert descriptors(share) == 0
+    assert kept
+    with serve_pair(local) as served:
+        assert text(served.client, walk(served.client, "a", "file")) == "content"
 
 
 def ask_often(client: Client, fid: int) -> None:
@@ -380,6 +399,34 @@ def test_a_fifo_swapped_in_is_never_opened(client: Client, share: Path) -> None:
     assert min(outcomes.values()) > 0
 
 
+def test_a_fifo_with_the_inode_number_of_a_file_is_not_opened_where_there_are_no_times_of_birth(
+    client: Client, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statx = host.statx
+
+    def without_birth(fd: int, name: bytes, flags: object, mask: object, address: ctypes.c_void_p) -> int:
+        result = int(statx(fd, name, flags, mask, address))
+        assert address.value
+        ctypes.memset(address.value + 80, 0, 16)
+        return result
+
+    for module, name in ((host, "statx"), (tree, "_statx"), (driver, "_statx")):
+        monkeypatch.setattr(module, name, without_birth)
+    for _ in range(50):
+        (share / "x").touch()
+        ino = (share / "x").stat().st_ino
+        fid = walk(client, "x")
+        (share / "x").unlink()
+        os.mkfifo(share / "x")
+        if (share / "x").stat().st_ino == ino:
+            break
+        (share / "x").unlink()
+    else:
+        pytest.skip("this file system does not use inode numbers again at once")
+    with refused(errno.ESTALE):
+        client.lopen(fid, LFlag.RDWR)  # for reading it would hang
+
+
 # --- symlinks ---------------------------------------------------------------------------------------------------
 
 
@@ -420,6 +467,40 @@ def test_symlinks_are_never_followed(client: Client, share: Path, tmp_path: Path
     assert ((outside / "file").stat(), outside.stat()) == before
 
 
+def test_a_rename_that_hangs_on_one_file_system_holds_up_none_on_another(
+    share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = LocalDriver(share)
+    root = local.attach(User(b"", 0))
+    one, other = (local.lookup(root, name)[0] for name in (b"a", b"b"))
+    (share / "b/file").touch()
+    for node in (one, other):
+        local.lookup(node, b"file")
+    other.dev += 1  # as if it were mounted there
+    hanging, go_on = threading.Event(), threading.Event()
+    rename = os.rename
+
+    def hesitant(old: bytes, new: bytes, **directories: int) -> None:
+        if new == b"hangs":
+            hanging.set()
+            assert go_on.wait(20)
+        rename(old, new, **directories)
+
+    monkeypatch.setattr(os, "rename", hesitant)
+    thread = threading.Thread(target=local.rename, args=(one, b"file", one, b"hangs"))
+    thread.start()
+    try:
+        assert hanging.wait(20)
+        meanwhile = threading.Thread(target=local.rename, args=(other, b"file", other, b"moved"))
+        meanwhile.start()
+        meanwhile.join(10)
+        assert (share / "b/moved").exists()
+    finally:
+        go_on.set()
+        thread.join()
+    assert (share / "a/hangs").exists()
+
+
 # --- depth and number -------------------------------------------------------------------------------------------
 
 
@@ -455,6 +536,32 @@ def test_a_tree_may_be_deeper_than_any_path(served: Served, share: Path) -> None
         assert other.client.getattr(far).qid == other.client.getattr(other.client.root.fid).qid
     assert sorted(os.listdir(share)) == ["a", "b", "surface"]
     client.getattr(client.root.fid)
+
+
+def test_a_directory_moved_into_what_was_in_it_leaves_a_way_to_the_root_from_everywhere(tmp_path: Path) -> None:
+    # A host program had moved the inner one out meanwhile. Were each then taken to be in the other, looking for a way
+    # to one of them would never end.
+    (tmp_path / "outer/inner/below").mkdir(parents=True)
+    driver = LocalDriver(tmp_path, cache=2)
+    root = driver.attach(User(b"", 0))
+    outer, _ = driver.lookup(root, b"outer")
+    inner, _ = driver.lookup(outer, b"inner")
+    below, _ = driver.lookup(inner, b"below")
+    (tmp_path / "outer/inner").rename(tmp_path / "inner")
+    driver.rename(root, b"outer", inner, b"outer")
+    assert (tmp_path / "inner/outer").is_dir()
+    for node in (outer, inner, below):
+        above, steps = node, 0
+        while above is not root:
+            above, steps = driver.parent(above), steps + 1
+            assert steps < 10
+    found, _ = driver.lookup(root, b"inner")
+    assert driver.lookup(found, b"outer")[1][1] == (tmp_path / "inner/outer").stat().st_ino
+    for node, path in ((outer, "inner/outer"), (inner, "inner"), (below, "inner/below")):
+        try:
+            assert driver.identity(node)[1] == (tmp_path / path).stat().st_ino
+        except OSError as failure:
+            assert failure.errno == errno.ESTALE  # noqa: PT017
 
 
 def _open(client: Client, fid: int) -> int:
@@ -554,6 +661,86 @@ def _refers_below(fd: str, share: Path) -> bool:
         return os.readlink(f"/proc/self/fd/{fd}").startswith(str(share))
     except OSError:
         return False
+
+
+def test_a_new_object_has_no_power_of_the_server_before_it_has_its_owner(
+    share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = LocalDriver(share, "none")
+    adopt = made.model.adopt
+    modes: list[int] = []
+
+    def watched(fd: Descriptor, fields: tuple[int, ...], mode: int, uid: int, gid: int) -> bool:
+        modes.append(fields[5])
+        return adopt(fd, fields, mode, uid, gid)
+
+    monkeypatch.setattr(made.model, "adopt", watched)
+    root = made.attach(User(b"", 0))
+    made.create(root, b"file", LFlag.RDWR, 0o6755, 0, 0)
+    made.mknod(root, b"node", stat.S_IFREG | 0o6755, 0, 0, 0, 0)
+    made.mknod(root, b"fifo", stat.S_IFIFO | 0o6755, 0, 0, 0, 0)
+    assert len(modes) == 3
+    assert not any(mode & 0o6000 for mode in modes)
+    for name in ("file", "node", "fifo"):
+        assert (share / name).stat().st_mode & 0o7777 == 0o6755
+
+
+@pytest.mark.parametrize("kind", ["create", "mkdir", "mknod"])
+@pytest.mark.parametrize("replaced", [False, True])
+def test_what_cannot_be_given_away_is_removed_but_not_what_took_its_place(
+    share: Path, monkeypatch: pytest.MonkeyPatch, kind: str, replaced: bool
+) -> None:
+    made = LocalDriver(share)
+    root = made.attach(User(b"", 0))
+
+    def refuse(*_: object) -> None:
+        if replaced:
+            (share / "new").rename(share / "away")
+            (share / "new").mkdir() if kind == "mkdir" else (share / "new").write_text("precious")
+        raise PermissionError(errno.EPERM, "not yours")
+
+    monkeypatch.setattr(made.model, "give", refuse)
+    make: dict[str, Callable[[], object]] = {
+        "create": lambda: made.create(root, b"new", LFlag.RDWR, 0o644, 1234, 0),
+        "mkdir": lambda: made.mkdir(root, b"new", 0o755, 1234, 0),
+        "mknod": lambda: made.mknod(root, b"new", stat.S_IFREG | 0o644, 0, 0, 1234, 0),
+    }
+    with refused(errno.EPERM):
+        make[kind]()
+    assert (share / "new").exists() == replaced
+
+
+# --- what closing says ------------------------------------------------------------------------------------------
+
+
+def test_closing_tells_of_its_own_error_only(share: Path) -> None:
+    local = LocalDriver(share)
+    root = local.attach(User(b"", 0))
+    _, handle, _ = local.create(root, b"file", LFlag.RDWR, 0o644, 0, 0)
+    # Another descriptor has gone in this thread, with an error that nobody asked for.
+    descriptor._failure.error = OSError(errno.EIO, "not about this file")
+    local.close(handle)
+
+
+def test_closing_tells_of_an_error_also_while_another_request_looks_at_the_file(
+    share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = LocalDriver(share)
+    root = local.attach(User(b"", 0))
+    node, handle, _ = local.create(root, b"file", LFlag.RDWR, 0o644, 0, 0)
+    looking = node.anchor()
+    assert looking is not None
+    close = os.close
+
+    def full(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.EDQUOT, "no more room")
+
+    monkeypatch.setattr(os, "close", full)  # of a file system that takes the data when it is closed
+    with refused(errno.EDQUOT):
+        local.close(handle)
+    monkeypatch.undo()
+    assert os.fstat(looking).st_ino == (share / "file").stat().st_ino
 
 
 # --- whose new objects are --------------------------------------------------------------------------------------

@@ -63,7 +63,7 @@ def test_a_lost_connection_gives_everything_back(share: Path, no_defects: Record
         census.wait_restored()
         session = next(iter(served.server.engine.connections)).desk.request.session
         assert session.lock_count == 1
-        assert session.open_files == 1
+        assert session.open_files == 2  # the lock on the host is one, too
 
 
 def test_a_stopped_server_leaves_no_thread_and_no_descriptor(share: Path, restored: None) -> None:
@@ -197,3 +197,35 @@ def test_an_idle_server_keeps_nothing_of_its_last_client(share: Path) -> None:
     gc.collect()
     assert gone() is None
     assert server.stop()
+
+
+@pytest.mark.parametrize("end", ["by its client", "by a broken frame", "by a tag used again"])
+def test_the_memory_of_a_session_is_free_when_it_has_ended(setting: Setting, end: str) -> None:
+    # At once, and not when the garbage collector happens to run: it counts objects, and these are few but large.
+    client = setting.served.connect()
+    fid = open_file(client)
+    client.connection.send(Tread(fid, 0, 65_000))
+    (tag,) = (client.connection.receive()[0],)
+    if end == "by a tag used again":
+        setting.driver.block("read")
+        client.connection.send(Tread(fid, 0, 4), tag)
+        setting.driver.wait_entered()
+        client.getattr(client.root.fid)
+    desks = [weakref.ref(connection.desk) for connection in setting.engine.connections]
+    gc.collect()
+    gc.disable()
+    try:
+        if end == "by its client":
+            client.close()
+        elif end == "by a broken frame":
+            client.connection.send_raw(bytes(100))
+        else:
+            getattr_ = pack(Tgetattr(client.root.fid, 0), 7, Dialect.L)
+            client.connection.send_raw(getattr_ + pack(Tgetattr(client.root.fid, 0), tag, Dialect.L) + getattr_)
+        wait_until(lambda: len(setting.engine.connections) == 1, "the session ends")
+        setting.driver.release()
+        wait_until(lambda: setting.engine.slow == 0, "its slow request ends")
+        wait_until(lambda: setting.engine.crew.busy == 1, "its threads have nothing to do")
+        wait_until(lambda: sum(desk() is not None for desk in desks) == 1, "its desk is gone")
+    finally:
+        gc.enable()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import socket
 import threading
@@ -79,3 +81,27 @@ def test_reads_as_large_as_messages_get_are_not_copied_by_the_process(file: Path
         for offset in (0, 77):
             data = client.read(fid, offset, msize - 24).data
             assert bytes(data) == content[offset : offset + msize - 24]
+
+
+@pytest.mark.parametrize("had", [0, 1])
+def test_without_descriptors_for_pipes_reads_are_copied(
+    file: Path, content: bytes, monkeypatch: pytest.MonkeyPatch, had: int
+) -> None:
+    pipe2, made = os.pipe2, 0
+
+    def few(flags: int) -> tuple[int, int]:
+        nonlocal made
+        made += 1
+        if made > had:
+            raise OSError(errno.EMFILE, "too many open files")
+        return pipe2(flags)
+
+    monkeypatch.setattr(os, "pipe2", few)
+    with serve_pair(LocalDriver(file.parent), Limits(msize=8 * MEGABYTE), msize=8 * MEGABYTE) as served:
+        client = served.client
+        fid = client.new_fid()
+        client.walk(client.root.fid, fid, [file.name])
+        client.lopen(fid)
+        for offset in (0, 77):
+            assert client.read(fid, offset, 8 * MEGABYTE - 24).data == content[offset : offset + 8 * MEGABYTE - 24]
+    assert made > had

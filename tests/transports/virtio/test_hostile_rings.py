@@ -6,7 +6,7 @@ import logging
 import random
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,8 @@ from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import SPLIT_LAYOUT, Descriptor, Guest, Layout
 from ninepfs.testing.guest.memory import PAGE
 from ninepfs.testing.process import wait_until
+from ninepfs.transports.virtio import chains, virtqueue
+from ninepfs.transports.virtio.channel import RingChannel
 from ninepfs.transports.virtio.constants import DescriptorFlag
 from ninepfs.transports.virtio.virtqueue import Virtqueue
 from ninepfs.wire import Dialect, pack
@@ -464,6 +466,36 @@ def test_a_session_that_fails_breaks_the_queue_so_that_the_guest_does_not_wait_f
     guest.queue.kick()
     wait_refused(guest)
     wait_until(lambda: any("planted" in text for text in scene.log.texts(logging.INFO)), "the log says why")
+    scene.log.clear()
+    monkeypatch.undo()
+    guest.reboot()
+    attach(guest)
+
+
+@pytest.mark.parametrize("where", ["in the queue", "in the channel"])
+def test_a_failure_with_a_request_in_hand_keeps_no_frontend_waiting(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Who halts the queue waits for what was taken from it."""
+
+    def exhausted(*_: object, **__: object) -> None:
+        raise MemoryError("planted")
+
+    guest = scene.guest(indirect=False)
+    attach(guest)
+    request = t(Tgetattr(0, 0x7FF))
+    room = guest.memory.allocate(4096), 4096
+    if where == "in the queue":
+        follow: Iterator[Callable[..., Any]] = iter([chains.follow, exhausted])  # one is well, before the other
+        monkeypatch.setattr(virtqueue, "follow", lambda *arguments, **more: next(follow)(*arguments, **more))
+    else:
+        monkeypatch.setattr(RingChannel, "_item", exhausted)
+    for _ in range(2):
+        guest.queue.add([guest.memory.put(request[:10]), guest.memory.put(request[10:])], [room])
+    guest.queue.publish()
+    guest.queue.notify()
+    wait_refused(guest)
+    wait_until(lambda: any("planted" in text for text in scene.log.texts(logging.ERROR)), "the log says why")
     scene.log.clear()
     monkeypatch.undo()
     guest.reboot()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
+import tracemalloc
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from ninepfs.testing.drivers import PATIENCE
 from ninepfs.testing.guest import Completion, Descriptor, Guest, QemuGuest
 from ninepfs.testing.guest.queue import Piece
 from ninepfs.testing.process import wait_until
+from ninepfs.transports.virtio.channel import RingChannel
 from ninepfs.transports.virtio.constants import DescriptorFlag
+from ninepfs.transports.virtio.spaces import RingSpace
 from ninepfs.wire import Message
+from ninepfs.wire.codec import PackInto
 from ninepfs.wire.constants import LFlag, LockFlag, LockType
 from ninepfs.wire.messages import (
     Rflush,
@@ -26,6 +31,7 @@ from ninepfs.wire.messages import (
     Tgetattr,
     Tlock,
     Tlopen,
+    Tversion,
     Twalk,
 )
 
@@ -175,6 +181,86 @@ def test_a_flush_of_a_lock_is_answered_after_it(scene: Scene) -> None:
     still_works(second)
 
 
+def test_a_reply_that_is_kept_during_a_pause_is_small(scene: Scene) -> None:
+    first, second = holder(scene), opened(scene)
+    attach(second, msize=1 << 20)
+    for message in (Twalk(0, 1, [b"scratch"]), Tlopen(1, LFlag.RDWR)):
+        second.transact(t(message))
+    sent = send(second, WAIT)
+
+    def waiting() -> list[RingChannel]:
+        channels = [connection.channel for connection in list(scene.served.server.engine.connections)]
+        return [channel for channel in channels if isinstance(channel, RingChannel) and channel._late]
+
+    wait_until(lambda: bool(waiting()), "it waits")
+    (channel,) = waiting()
+    second.pause()
+    tracemalloc.start()
+    try:
+        let_go(first)
+        wait_until(lambda: bool(channel._came), "the lock is granted")
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 1 << 18
+    second.go_on()
+    assert sent.answer(second) == Rlock(0)
+
+
+class Counted:
+    """A lock that knows how many threads wait for it."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+        self.waiting = 0
+
+    def __enter__(self) -> None:
+        self.waiting += 1
+        self._lock.acquire()
+        self.waiting -= 1
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+@pytest.mark.parametrize("ending", [Tflush(1), Tversion(8192, b"9P2000.L")], ids=["flush", "version"])
+def test_what_ends_a_slow_request_is_answered_after_it(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, ending: Message
+) -> None:
+    """Also if the request is just then being answered, and no longer in flight."""
+    guest = opened(scene)
+    scene.driver.block("getattr")
+    slow = send(guest, Tgetattr(0, 0x7FF), 1)
+    scene.driver.wait_entered()
+    other = send(guest, Tflush(77), 2)  # answered by another leader
+    assert other.answer(guest) == Rflush()
+    (channel,) = [
+        connection.channel
+        for connection in scene.served.server.engine.connections
+        if 1 in connection.desk.request.session.inflight
+    ]
+    lock = Counted(channel.sending)
+    monkeypatch.setattr(channel, "sending", lock)
+    put = RingSpace.put
+    leaving = threading.Event()
+
+    def hesitant(self: RingSpace, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
+        if tag == 1:
+            leaving.set()
+            wait_until(lambda: lock.waiting > 0, "another thread has something to send")
+        put(self, pack, tag, reply)
+
+    monkeypatch.setattr(RingSpace, "put", hesitant)
+    scene.driver.release()
+    assert leaving.wait(PATIENCE)
+    end = send(guest, ending, 3)
+    found: list[Completion] = []
+    while len(found) < 2:
+        found += guest.wait()
+    assert [completion.head for completion in found] == [slow.head, end.head]
+    assert isinstance(r(guest.memory.read(slow.reply[0], found[0].written)), Rgetattr)
+
+
 def test_many_pauses_while_requests_are_slow(scene: Scene) -> None:
     """Each pause waits for what is at work; what waits for a lock, waits on."""
     first, second = holder(scene), opened(scene)
@@ -191,6 +277,32 @@ def test_many_pauses_while_requests_are_slow(scene: Scene) -> None:
         timer.join()
     let_go(first)
     assert sent.answer(second) == Rlock(0)
+
+
+def test_there_is_nothing_to_look_for_while_a_queue_is_being_halted(scene: Scene) -> None:
+    """Whoever looks would look for as long as the slow request takes."""
+    guest = opened(scene)
+    scene.driver.block("getattr")
+    slow = send(guest, Tgetattr(0, 0x7FF), 1)
+    scene.driver.wait_entered()
+    other = send(guest, Tflush(77), 2)  # answered by another leader
+    assert other.answer(guest) == Rflush()
+    (channel,) = [
+        connection.channel
+        for connection in scene.served.server.engine.connections
+        if 1 in connection.desk.request.session.inflight
+    ]
+    assert isinstance(channel, RingChannel)
+    pausing = threading.Thread(target=guest.pause)
+    pausing.start()
+    wait_until(lambda: channel._halting, "the queue is being halted")
+    later = send(guest, Tgetattr(0, 0x7FF), 3)
+    wait_until(lambda: not channel.look(), "there is nothing to look for")
+    scene.driver.release()
+    pausing.join()
+    assert isinstance(slow.answer(guest), Rgetattr)
+    guest.go_on()
+    assert isinstance(later.answer(guest), Rgetattr)
 
 
 # --- a guest that changes what the device reads

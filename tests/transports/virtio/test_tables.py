@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,16 +14,16 @@ from hypothesis import strategies as st
 
 from ninepfs.drivers import LocalDriver
 from ninepfs.testing import serve_virtio
-from ninepfs.testing.guest import SPLIT_LAYOUT, Guest, QemuGuest
+from ninepfs.testing.guest import SPLIT_LAYOUT, Descriptor, Guest, Layout, QemuGuest
 from ninepfs.testing.guest.queue import Piece
 from ninepfs.transports.virtio.areas import Pages
 from ninepfs.transports.virtio.chains import Chain, follow, pages
-from ninepfs.transports.virtio.constants import DESCRIPTOR
+from ninepfs.transports.virtio.constants import DESCRIPTOR, MAX_RING, DescriptorFlag
 from ninepfs.transports.virtio.memory import Memory, Region
 from ninepfs.wire import Dialect, Message, pack, unpack
 from ninepfs.wire.messages import Rgetattr, Rread, Tgetattr, Tlopen, Tread, Twalk
 
-from .conftest import Scene, attach, t
+from .conftest import Scene, assert_refused, attach, t
 
 NEXT, WRITE = 1, 2
 PAGE = 4096
@@ -174,6 +175,84 @@ def test_more_tables_than_are_remembered(scene: Scene) -> None:
         room = (start + 16 * number, 160)
         submit(guest, guest.queue.make_chain([request], [room]))
         assert answers(guest, 1) == 160
+
+
+# --- tables that are as long as a guest likes
+
+
+def test_a_table_as_large_as_the_memory_is_refused_without_a_copy_of_it(scene: Scene) -> None:
+    size = 64 << 20
+    guest = scene.guest(layout=Layout(((0, size),)))
+    attach(guest)
+    tracemalloc.start()
+    try:
+        guest.queue.describe(0, Descriptor(0, size, DescriptorFlag.INDIRECT))
+        guest.queue.offer(0)
+        guest.queue.publish()
+        guest.queue.kick()
+        assert_refused(scene, guest)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+
+
+def test_of_the_longest_table_only_what_is_used_is_looked_at(scene: Scene) -> None:
+    guest = scene.guest()
+    attach(guest)
+    request, room = guest.memory.put(t(Tgetattr(0, 0x7FF), 5)), (guest.memory.allocate(4096), 4096)
+    size = DESCRIPTOR.size * MAX_RING
+    table = guest.memory.allocate(size)
+    last = MAX_RING - 1
+    guest.queue.describe(0, Descriptor(*request, DescriptorFlag.NEXT, last), table)
+    guest.queue.describe(last, Descriptor(*room, DescriptorFlag.WRITE), table)
+    tracemalloc.start()
+    try:
+        submit(guest, (table, size))
+        assert answers(guest, 1) == 160
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(reply_at(guest, room), Rgetattr)
+    assert peak < 4 * size
+
+
+def test_requests_that_are_longer_than_any_message_are_not_copied_as_a_whole(scene: Scene) -> None:
+    guest = scene.guest()
+    attach(guest, msize=1 << 20)
+    size = 1 << 20
+    request = guest.memory.allocate(size), size
+    guest.memory.write(request[0], t(Tgetattr(0, 0x7FF), 5))
+    guest.memory.write(request[0], size.to_bytes(4, "little"))
+    room = guest.memory.allocate(4096), 4096
+    tracemalloc.start()
+    try:
+        for _ in range(64):
+            guest.queue.add([request], [room])
+        guest.queue.publish()
+        guest.queue.notify()
+        assert answers(guest, 64) == 64 * 160
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 20 << 20
+
+
+def test_a_reply_in_pieces_takes_no_more_memory_than_a_reply_can_have(scene: Scene) -> None:
+    guest = scene.guest()
+    attach(guest, msize=1 << 20)
+    request = guest.memory.put(t(Tgetattr(0, 0x7FF), 5))
+    rooms = [(guest.memory.allocate(200), size) for size in (5, 155)]
+    tracemalloc.start()
+    try:
+        guest.queue.submit([request], rooms)
+        assert answers(guest, 1) == 160
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    reply = b"".join(guest.memory.read(*room) for room in rooms)
+    assert isinstance(unpack(reply, Dialect.L)[1], Rgetattr)
+    assert peak < 1 << 19
 
 
 # --- large reads, which go from the file into the guest's memory without slices of it

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from weakref import ref
 
@@ -48,6 +49,19 @@ _TO_OPEN = _KNOWN & ~_EXCL
 _TO_CREATE = _KNOWN & ~(_DIRECTORY | _TRUNC)
 
 
+_AT_FIRST = 0o777
+"""What of its mode a new object has before it has its owner. Until then it is the server's, and must not be setuid."""
+
+
+def _references() -> int:
+    thing = object()
+    return sys.getrefcount(thing)
+
+
+_ALONE = _references()
+"""How many references are counted to what only a local variable refers to."""
+
+
 @functools.lru_cache(1024)
 def _host_flags(flags: int) -> int:
     result = flags & LFlag.ACCMODE | os.O_CLOEXEC | os.O_NOCTTY
@@ -74,7 +88,8 @@ class LocalDriver(Driver[Node, Handle]):
     Args:
         path: the directory.
         security_model: a name of :data:`~ninepfs.drivers.local.models.MODELS`.
-        cache: how many directories keep a descriptor; by default a quarter of what the process may open.
+        cache: how many directories keep a descriptor, and how many removed objects that clients refer to; by default
+            a sixteenth of what the process may open, which all local drivers of the process share.
 
     Raises:
         OSError: there is no such directory, or it cannot be entered.
@@ -87,8 +102,6 @@ class LocalDriver(Driver[Node, Handle]):
         if security_model not in MODELS:
             raise ValueError(f"no security model {security_model!r}; there are {', '.join(MODELS)}")
         self.model: SecurityModel = MODELS[security_model]()
-        if cache is None:
-            cache = max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 4))
         self.tree = Tree(path, cache, pins=cache)
 
     # --- the tree
@@ -110,7 +123,7 @@ class LocalDriver(Driver[Node, Handle]):
             raise host.error(errno.ENOTDIR)
         buffer = _buffer
         if _statx(fd, name, _BY_NAME, _MASK, buffer.address):
-            os.stat(name, dir_fd=fd, follow_symlinks=False)  # raises the error
+            host.statx_at(fd, name)  # raises the error
             return self.lookup(node, name)
         mode, ino, size, birth, birth_ns, mtime, mtime_ns, dev = _unpack_identity(buffer.memory)
         birth = birth << 30 | birth_ns
@@ -227,6 +240,8 @@ class LocalDriver(Driver[Node, Handle]):
         # The object is found and checked without opening it (O_PATH), and only then opened through that descriptor:
         # whatever is put in its place meanwhile is never opened.
         object_, fields = self.tree.grip_stat(node)
+        if fields[5] & 0o170000 != format_:  # another object has got its inode number, and there are no times of birth
+            raise host.error(errno.ESTALE)
         handle = Handle(self._reopen(object_, _host_flags(flags & _TO_OPEN)))
         if format_ == _DIR:
             handle.listing = Listing(handle.fd, node.ino if node.parent is None else None)
@@ -251,7 +266,7 @@ class LocalDriver(Driver[Node, Handle]):
         # Always exclusively: without O_EXCL the kernel would open what is there, be it a device.
         wanted = _host_flags(flags & _TO_CREATE) | os.O_CREAT | os.O_EXCL
         try:
-            fd = Descriptor(os.open(name, wanted | os.O_NOFOLLOW, mode & 0o7777, dir_fd=directory))
+            fd = Descriptor(os.open(name, wanted | os.O_NOFOLLOW, mode & _AT_FIRST, dir_fd=directory))
         except FileExistsError:
             if flags & _EXCL:
                 raise
@@ -265,11 +280,11 @@ class LocalDriver(Driver[Node, Handle]):
             if self.model.adopt(fd, fields, mode, uid, gid):
                 fields = host.statx_fd(fd)
         except OSError:
-            self._undo(directory, name, directory=False)
+            self._undo(directory, name, fields)
             raise
         child = self.tree.child(node, name, fields)
         handle = Handle(fd)
-        child.opened = (ref(handle),)
+        child.opened = (ref(handle), *child.opened)
         return child, handle, _identity(fields)
 
     def read(self, handle: Handle, buffers: Sequence[memoryview], offset: int) -> int:
@@ -298,19 +313,26 @@ class LocalDriver(Driver[Node, Handle]):
 
     def close(self, handle: Handle) -> None:
         handle.listing = None
+        fd = handle.fd
         del handle.fd
+        if sys.getrefcount(fd) > _ALONE:
+            # Another request looks at the object just now, by this descriptor, and will be the one that closes it.
+            # Closing a duplicate tells as well whether the file system took all data.
+            _close_duplicate(fd)
+        close_error()  # of a descriptor that went before, unnoticed
+        del fd
         error = close_error()
         if error is not None:
             raise error
 
-    def lock(self, handle: Handle) -> HostLock | None:
-        return FileLock(handle.fd) if handle.listing is None else None
+    def lock(self, handle: Handle, writable: bool = True) -> HostLock | None:
+        return FileLock(handle.fd, writable) if handle.listing is None else None
 
     # --- names
 
     def mkdir(self, node: Node, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
         directory = self.tree.directory(node)
-        os.mkdir(name, mode & 0o7777, dir_fd=directory)
+        os.mkdir(name, mode & _AT_FIRST, dir_fd=directory)
         return self._adopted(directory, name, _DIR | mode & 0o7777, uid, gid)
 
     def symlink(self, node: Node, name: bytes, target: bytes, uid: int, gid: int) -> IdentityFields:
@@ -324,7 +346,7 @@ class LocalDriver(Driver[Node, Handle]):
             raise host.error(errno.EINVAL)
         if major >= 1 << 12 or minor >= 1 << 20:
             raise host.error(errno.EINVAL)
-        os.mknod(name, mode & 0o177777, os.makedev(major, minor), dir_fd=directory)
+        os.mknod(name, stat.S_IFMT(mode) | mode & _AT_FIRST, os.makedev(major, minor), dir_fd=directory)
         return self._adopted(directory, name, (stat.S_IFMT(mode) or _REG) | mode & 0o7777, uid, gid)
 
     def _adopted(self, directory: Descriptor, name: bytes, mode: int, uid: int, gid: int) -> IdentityFields:
@@ -337,14 +359,18 @@ class LocalDriver(Driver[Node, Handle]):
             if self.model.adopt(fd, fields, mode, uid, gid):
                 fields = host.statx_fd(fd)
         except OSError:
-            self._undo(directory, name, directory=stat.S_ISDIR(mode))
+            self._undo(directory, name, fields)
             raise
         return _identity(fields)
 
     @staticmethod
-    def _undo(parent: Descriptor, name: bytes, *, directory: bool) -> None:
+    def _undo(parent: Descriptor, name: bytes, made: tuple[int, ...]) -> None:
+        """Remove a new entry, of which this is the statx; not what somebody on the host has put in its place."""
         try:
-            if directory:
+            found = host.statx_at(parent, name)
+            if (found[6], found[11], found[12], found[19]) != (made[6], made[11], made[12], made[19]):
+                return
+            if stat.S_ISDIR(made[5]):
                 os.rmdir(name, dir_fd=parent)
             else:
                 os.unlink(name, dir_fd=parent)
@@ -390,8 +416,19 @@ class LocalDriver(Driver[Node, Handle]):
         fd = self._object(node, handle)
         os.removexattr(fd.path, self.model.xattr(name))
 
+    def shutdown(self) -> None:
+        self.tree.let_go()
+
     def _object(self, node: Node, handle: Handle | None) -> Descriptor:
         return handle.fd if handle is not None else self.tree.grip(node)
+
+
+def _close_duplicate(fd: Descriptor) -> None:
+    try:
+        duplicate = os.dup(fd)
+    except OSError:  # no descriptor left for it
+        return
+    os.close(duplicate)
 
 
 def _time(wanted: int, given: int, seconds: int, nanoseconds: int) -> tuple[int, int]:

@@ -18,9 +18,14 @@ StatxFd: TypeAlias = Callable[[int], tuple[int, ...]]
 
 
 class Filesystems:
-    """Those of one export, by device number."""
+    """Those of one export, by device number.
 
-    def __init__(self) -> None:
+    Args:
+        root: the number of the export's own, which stays mounted as long as the export is there.
+    """
+
+    def __init__(self, root: int) -> None:
+        self._root = root
         self.kinds: dict[int, int] = {}
         """The type (statfs f_type), where :meth:`learn` was asked; 0 if the host does not say."""
         self.statx_fd: dict[int, StatxFd] = {}
@@ -32,6 +37,8 @@ class Filesystems:
             kind = host.fstatfs(fd)[0]
         except OSError:
             kind = 0
-        self.statx_fd[device] = host.statx_fd_at_once if kind in _IN_MEMORY else host.statx_fd
+        # A number without a block device is that of the next file system of the kind, when this one is unmounted.
+        lasting = device == self._root or host.major(device)
+        self.statx_fd[device] = host.statx_fd_at_once if lasting and kind in _IN_MEMORY else host.statx_fd
         self.kinds[device] = kind
         return kind

@@ -59,7 +59,7 @@ class Statx(NamedTuple):
     rdev_major: int
     rdev_minor: int
     dev: int
-    """Major and minor number in one; it serves to tell devices apart."""
+    """Major and minor number in one (:func:`major`); it serves to tell devices apart."""
 
 
 IDENTITY = struct.Struct("=28xH2xQQ32xQI20xQI12xQ")
@@ -86,11 +86,19 @@ class _Buffer(threading.local):
 
 buffer = _Buffer()
 
+_TRIES = 100
+"""A name may come and go; but after so many times that statx(2) has failed and stat(2) has not, it does not work."""
+
+
+def major(dev: int) -> int:
+    """The major number of a device; 0 for file systems that are on none."""
+    return dev & 0xFFFFFFFF
+
 
 def statx_at(directory: int, name: bytes) -> tuple[int, ...]:
     """The fields of :class:`Statx`, as a plain tuple, of the entry ``name``, not followed if it is a symlink."""
-    while statx(directory, name, BY_NAME, MASK, buffer.address):
-        os.stat(name, dir_fd=directory, follow_symlinks=False)  # raises the error, or the next try succeeds
+    if statx(directory, name, BY_NAME, MASK, buffer.address):
+        return _again(directory, name, BY_NAME)
     return _unpack_statx(buffer.memory)
 
 
@@ -104,16 +112,28 @@ def statx_fd_at_once(fd: int) -> tuple[int, ...]:
     Giving the interpreter lock away and taking it back costs an eighth of a Tgetattr, and a fifth when two sessions are
     busy.
     """
-    while _statx_at_once(fd, b"", _BY_FD, MASK, buffer.address):
-        os.fstat(fd)
+    if _statx_at_once(fd, b"", _BY_FD, MASK, buffer.address):
+        return _again(fd, b"", _BY_FD)
     return _unpack_statx(buffer.memory)
 
 
 def statx_fd(fd: int) -> tuple[int, ...]:
     """The same of an open descriptor, also an O_PATH one."""
-    while statx(fd, b"", _BY_FD, MASK, buffer.address):
-        os.fstat(fd)
+    if statx(fd, b"", _BY_FD, MASK, buffer.address):
+        return _again(fd, b"", _BY_FD)
     return _unpack_statx(buffer.memory)
+
+
+def _again(fd: int, name: bytes, how: ctypes.c_int) -> tuple[int, ...]:
+    """After a statx that failed: raise its error; or its result, for what is there now."""
+    for _ in range(_TRIES):
+        if name:
+            os.stat(name, dir_fd=fd, follow_symlinks=False)  # raises the error
+        else:
+            os.fstat(fd)
+        if not statx(fd, name, how, MASK, buffer.address):
+            return _unpack_statx(buffer.memory)
+    raise error(errno.ENOSYS)
 
 
 # --- the generation of an inode ---------------------------------------------------------------------------------

@@ -23,13 +23,17 @@ _LAST = (1 << 63) - 1
 class FileLock(HostLock):
     """OFD locks (fcntl(2)) held through a descriptor of their own.
 
-    It is opened for reading and writing if the server may; otherwise only for reading, and then what a client locks
-    for writing is locked for reading on the host, which still keeps writers of the host out. If it may not be opened at
-    all any more, the client's own open file serves as well.
+    It is opened for reading and writing if the server may and wants to; otherwise only for reading, and then what a
+    client locks for writing is locked for reading on the host, which still keeps writers of the host out. If it may not
+    be opened at all any more, the client's own open file serves as well.
+
+    Args:
+        file: open.
+        writable: whether it may be opened for writing.
     """
 
-    def __init__(self, file: Descriptor) -> None:
-        for mode in (os.O_RDWR, os.O_RDONLY):
+    def __init__(self, file: Descriptor, writable: bool = True) -> None:
+        for mode in (os.O_RDWR, os.O_RDONLY) if writable else (os.O_RDONLY,):
             try:
                 self._fd: Descriptor | None = reopen(file, mode | os.O_CLOEXEC | os.O_NOCTTY)
                 break

@@ -17,7 +17,7 @@ import os
 import stat
 import threading
 from collections import deque
-from weakref import ReferenceType, WeakValueDictionary, ref
+from weakref import ReferenceType, WeakSet, WeakValueDictionary, ref
 
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor, require_proc
@@ -111,6 +111,13 @@ class Node:
         live = self.children.get(name)
         return live() if live is not None else None
 
+    def is_below(self, other: Node) -> bool:
+        """Whether the way from the root leads over ``other``, or to it."""
+        node: Node | None = self
+        while node is not None and node is not other:
+            node = node.parent
+        return node is not None
+
     def forsake(self, name: bytes, child: Node) -> None:
         """``child`` does not bear that name any more."""
         with _family:
@@ -141,16 +148,29 @@ def birth_of(fields: tuple[int, ...]) -> int:
     return fields[11] << 30 | fields[12]
 
 
+_trees: WeakSet[Tree] = WeakSet()
+
+
+_all_pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
+"""Removed objects that keep a descriptor, of all trees that have no limit of their own."""
+
+
+def _budget() -> int:
+    """How many descriptors all trees together keep for one purpose. Clients can make them keep so many, so it is a
+    small part of what the process may open."""
+    return max(16, min(4096, os.sysconf("SC_OPEN_MAX") // 16))
+
+
 class Tree:
     """The live nodes of one export and their descriptors.
 
     Args:
         root: the exported directory.
-        cache: how many directories keep a descriptor.
-        pins: how many removed objects that clients still refer to keep one.
+        cache: how many directories keep a descriptor; by default a share of what all trees may.
+        pins: how many removed objects that clients still refer to keep one; by default what all trees may together.
     """
 
-    def __init__(self, root: str | bytes | os.PathLike[str], cache: int, pins: int = 1024) -> None:
+    def __init__(self, root: str | bytes | os.PathLike[str], cache: int | None = None, pins: int | None = None) -> None:
         require_proc()
         fd = Descriptor(os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         os.stat(".", dir_fd=fd)  # O_PATH asks for no right to enter, without which there is nothing to be shared
@@ -161,9 +181,11 @@ class Tree:
         self._ring: deque[Node] = deque()
         self._hot: deque[ReferenceType[Node]] = deque()
         self._pins = pins
-        self._pinned: WeakValueDictionary[int, Node] = WeakValueDictionary()
-        self._moving = threading.RLock()
-        self.filesystems = Filesystems()
+        self._pinned: WeakValueDictionary[int, Node] = _all_pinned if pins is None else WeakValueDictionary()
+        self._moving: dict[int, threading.RLock] = {}
+        """By device, a lock that is held while something moves: nothing moves from one to another."""
+        self.filesystems = Filesystems(self.root.dev)
+        _trees.add(self)
 
     # --- from nodes to descriptors
 
@@ -287,7 +309,7 @@ class Tree:
         name = self._search(node, directory)
         if name is None or not self._bears(node, directory, name):
             raise host.error(errno.ESTALE)
-        with self._moving:
+        with self._mover(parent):
             self._place(node, parent, name)
 
     @staticmethod
@@ -313,7 +335,7 @@ class Tree:
             moved = self._search(node, directory)
             if moved is not None:
                 found = self._try(node, directory, moved, flags)
-            with self._moving:  # a client's rename that was under way is over now
+            with self._mover(parent):  # a client's rename that was under way is over now
                 if node.parent is parent and node.name == name:
                     if found is not None and moved is not None:
                         self._place(node, parent, moved)
@@ -360,8 +382,9 @@ class Tree:
         """Put a directory into the cache; one that was not used since the last round leaves it."""
         ring = self._ring
         ring.append(node)
+        limit = max(16, _budget() // len(_trees)) if self._cache is None else self._cache
         for _ in range(2 * len(ring)):
-            if len(ring) <= self._cache:
+            if len(ring) <= limit:
                 break
             try:
                 oldest = ring.popleft()
@@ -372,6 +395,19 @@ class Tree:
                 ring.append(oldest)
             elif not oldest.lost:
                 oldest.fd = None
+
+    def let_go(self) -> None:
+        """Give back all descriptors but the root's. What is needed again is opened again."""
+        while self._ring:
+            self._ring.pop().fd = None
+        while self._hot:
+            hot = self._hot.pop()()
+            if hot is not None:
+                hot.fd = None
+        for node in list(self._pinned.values()):
+            if node.is_below(self.root):
+                node.fd = None
+                self._pinned.pop(id(node), None)
 
     # --- which node is which
 
@@ -395,10 +431,14 @@ class Tree:
 
     # --- names that go or move
 
+    def _mover(self, directory: Node) -> threading.RLock:
+        lock = self._moving.get(directory.dev)
+        return lock if lock is not None else self._moving.setdefault(directory.dev, threading.RLock())
+
     def rename(self, old: Node, oldname: bytes, new: Node, newname: bytes) -> None:
         """rename(2) an entry, and move its live node: everything below follows by itself."""
         source, target = self.directory(old), self.directory(new)
-        with self._moving:
+        with self._mover(old):
             moved = old.child(oldname)
             victim, grip, pinned = self._pin(new, target, newname)
             try:
@@ -416,7 +456,12 @@ class Tree:
                 return
             if victim is not None:
                 self._lose(victim, grip)
-            if moved is not None:
+            if moved is None:
+                return
+            if new.is_below(moved):
+                # The kernel would not do that: somebody on the host has moved the new directory out of it before.
+                self._lose(moved, moved.fd)
+            else:
                 self._place(moved, new, newname)
 
     def unlink(self, node: Node, name: bytes, directory: bool) -> None:
@@ -445,18 +490,21 @@ class Tree:
         if live is None:
             return None, None, False
         grip = live.fd
-        if grip is None and len(self._pinned) < self._pins:
+        if grip is None and self._may_pin():
             found = self._try(live, directory, name, _OBJECT)
             if found is not None:
                 grip = live.fd = found[0]
                 return live, grip, True
         return live, grip, False
 
+    def _may_pin(self) -> bool:
+        return len(self._pinned) < (_budget() if self._pins is None else self._pins)
+
     def _lose(self, node: Node, grip: Descriptor | None) -> None:
         """The node's name is gone: it keeps its descriptor, outside of the caches, as long as pins last."""
         node.lost = True
         if grip is not None:
-            if len(self._pinned) < self._pins:
+            if self._may_pin():
                 node.fd = grip  # also if it just lost it to others
                 self._pinned[id(node)] = node
             else:

@@ -31,18 +31,24 @@ _LAST = 1 << 63
 
 def begin_opening(request: Request, fid: int) -> Fid:
     """The fid, reserved for being opened, and counted as open."""
-    file = request.fid(fid)
-    if file.handle is not None or file.xattr is not None or file.busy:
-        fail(errno.EINVAL)
-    request.session.count_open(1)
-    file.busy = True
+    session, file = request.session, request.fid(fid)
+    with session.lock:  # a slow request may be at the same fid
+        if file.handle is not None or file.xattr is not None or file.busy:
+            fail(errno.EINVAL)
+        file.busy = True
+    try:
+        session.server.open_files.count(session, 1)
+    except OSError:
+        file.busy = False
+        raise
     return file
 
 
 def give_up_opening(request: Request, file: Fid) -> None:
     """Opening failed: the fid is as it was."""
+    session = request.session
     file.busy = False
-    request.session.count_open(-1)
+    session.server.open_files.count(session, -1)
 
 
 def finish_opening(request: Request, fid: int, file: Fid, handle: object) -> None:
@@ -122,9 +128,10 @@ def read(request: Request, fid: int, offset: int, count: int) -> int:
 
 
 def _read_xattr(request: Request, file: Fid, offset: int, count: int) -> int:
-    if not isinstance(file.xattr, XattrRead):
+    xattr = file.xattr
+    if not isinstance(xattr, XattrRead):
         fail(errno.EINVAL)
-    return request.fill(file.xattr.value[offset : offset + count])
+    return request.fill(xattr.value[offset : offset + count])
 
 
 @handles(Twrite)
@@ -132,9 +139,10 @@ def write(request: Request, fid: int, offset: int, data: memoryview) -> tuple[in
     file = request.fid(fid)
     handle = file.handle
     if handle is None:
-        if not isinstance(file.xattr, XattrWrite):
+        xattr = file.xattr
+        if not isinstance(xattr, XattrWrite):
             fail(errno.EINVAL)
-        return (file.xattr.write(data, offset),)
+        return (xattr.write(data, offset),)
     return _write(request, file, offset, (data,), len(data))
 
 

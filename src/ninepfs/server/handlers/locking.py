@@ -6,6 +6,7 @@ import errno
 
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
+from ninepfs.server.limits import LONGEST_NAME
 from ninepfs.server.locks import END, Owner, Wait
 from ninepfs.server.request import Request, fail
 from ninepfs.wire.codec import CODECS
@@ -24,6 +25,12 @@ def _open_file(request: Request, fid: int) -> Fid:
     if file.handle is None:
         fail(errno.EBADF)
     return file
+
+
+def _check_client(client_id: bytes) -> None:
+    """Others are told who has a lock, in a message that must not be longer than theirs may be."""
+    if len(client_id) > LONGEST_NAME:
+        fail(errno.ENAMETOOLONG)
 
 
 def _key(file: Fid) -> tuple[object, int]:
@@ -50,6 +57,7 @@ def lock(
 ) -> Rlock | None:
     if flags & ~_FLAGS or type > LockType.UNLCK:
         fail(errno.EINVAL)
+    _check_client(client_id)
     file = _open_file(request, fid)
     session = request.session
     table = session.server.locks
@@ -89,6 +97,7 @@ def getlock(
     """Who stands in the way. Linux always asks with type UNLCK and means "of a write lock"."""
     if type > LockType.UNLCK:
         fail(errno.EINVAL)
+    _check_client(client_id)
     file = _open_file(request, fid)
     session = request.session
     first, end = _range(start, length)

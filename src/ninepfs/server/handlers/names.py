@@ -120,8 +120,9 @@ def unlinkat(request: Request, dirfid: int, name: bytes, flags: int) -> Runlinka
 
 @handles(Tremove)
 def remove(request: Request, fid: int) -> Rremove:
+    """The fid is clunked also when nothing can be removed."""
     session = request.session
-    removed = request.fid(fid)
+    removed = session.take(fid)
     try:
         if removed.xattr is not None:
             session.forget_xattr(removed)
@@ -133,7 +134,6 @@ def remove(request: Request, fid: int) -> Rremove:
         parent, name = driver.locate(removed.node)
         driver.unlink(parent, name, mode & 0o170000 == 0o040000)
     finally:
-        # The fid is clunked also when nothing could be removed. (Its number may be another one's, after a slow remove.)
-        if session.fids.get(fid) is removed:
-            session.clunk(fid)
+        if not removed.orphan:
+            session.release(removed)
     return Rremove()

@@ -8,6 +8,7 @@ import logging
 from ninepfs.drivers.base import User
 from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
+from ninepfs.server.limits import LONGEST_NAME
 from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.wire.constants import MIN_MSIZE, NOFID, NONUNAME
 from ninepfs.wire.fields import Dialect
@@ -41,7 +42,7 @@ def version(request: Request, msize: int, version: bytes) -> Rversion:
         request.session = server.greeting(channel)
         return Rversion(size, b"unknown")
     if size < MIN_MSIZE:
-        log.warning("%s: asks for an msize of %d bytes, less than %d", channel.peer, msize, MIN_MSIZE)
+        channel.warn("asks for an msize of %d bytes, less than %d", msize, MIN_MSIZE)
         request.session = server.greeting(channel, dialect)
         fail(errno.EMSGSIZE)
     channel.msize = size
@@ -73,9 +74,11 @@ def attach(request: Request, fid: int, afid: int, uname: bytes, aname: bytes, n_
         fail(errno.EINVAL)
     if afid != NOFID:
         fail(errno.EINVAL)
+    if len(uname) > LONGEST_NAME:
+        fail(errno.ENAMETOOLONG)
     export = session.server.export(aname)
     if export is None:
-        log.warning("%s: asks for %s, which is not exported", session.channel.peer, _shown(aname))
+        session.channel.warn("asks for %s, which is not exported", _shown(aname))
         fail(errno.ENOENT)
     user = User(uname, n_uname)
     root = export.driver.attach(user)
@@ -99,7 +102,8 @@ def _shown(text: bytes) -> str:
 def flush(request: Request, oldtag: int) -> Rflush | None:
     """Give up a request. Only those that outlived their turn are still there; everything else is answered already."""
     session = request.session
-    with session.lock:
+    # A request that is just being answered is no longer in flight: this waits until its reply is on its way.
+    with session.channel.sending, session.lock:
         victim = session.inflight.get(oldtag)
         if victim is None:
             return Rflush()

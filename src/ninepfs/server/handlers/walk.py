@@ -49,10 +49,11 @@ def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[
             return (qids,)  # as far as it went; the new fid is not made
     if newfid != fid:
         session.add(newfid, source.clone(node))
-    elif source.handle is not None or source.busy:
-        fail(errno.EINVAL)
     else:
-        source.node = node
+        with session.lock:  # a slow request may be at the same fid
+            if source.handle is not None or source.busy:
+                fail(errno.EINVAL)
+            source.node = node
     return (qids,)
 
 

@@ -19,7 +19,7 @@ from ninepfs.wire.constants import (
     XATTR_REPLACE,
     QidType,
 )
-from ninepfs.wire.messages import Rattach, Rclunk, Rflush, Rread, Rremove, Rwalk, Rwrite
+from ninepfs.wire.messages import Rattach, Rclunk, Rflush, Rread, Rremove, Rwalk, Rwrite, Tremove
 
 if TYPE_CHECKING:
     from ninepfs.testing.model.world import World
@@ -34,7 +34,7 @@ class InFlight:
         self.request = request
         self.fids = fids
         self.orphans: list[Fid] = []
-        """Those that were clunked meanwhile: they end with the request."""
+        """Those that are clunked already: they end with the request."""
 
 
 class Session:
@@ -63,6 +63,8 @@ class Session:
         fields = zip(codec_of(type(request), self.dialect).fields, request, strict=True)
         named = [value for field, value in fields if field.names_fid]
         self.in_flight = InFlight(request, {number: self.fids[number] for number in named if number in self.fids})
+        if isinstance(request, Tremove):  # its fid is gone from the beginning
+            self.in_flight.orphans += [self.fids.pop(number) for number in self.in_flight.fids]
 
     def finish(self) -> Answer:
         """It goes on, and answers."""

@@ -41,6 +41,9 @@ _FULL = 64 << 10
 _EXACT = 16 << 10
 """When so much of a message is missing, exactly that is read, and what follows need not be moved afterwards."""
 
+_BATCH = range(1024)
+"""So many requests are taken at a time, at most: each takes many times the memory of its bytes."""
+
 _SEND_BUFFER = 1 << 20
 _SO_SNDBUFFORCE = 32
 
@@ -100,12 +103,13 @@ class StreamSpace(Space):
         pipes = self._pipes
         if pipes is None:
             pipes = self._pipes = Pipes()
-        if not pipes.fits(count):
-            return None
         try:
+            if not pipes.fits(count):
+                return None
             size = pipes.fill(fd, offset, count)
         except OSError:
-            # Part of the data may be in the pipes. Reading the usual way will meet the same error, or succeed.
+            # Part of the data may be in the pipes. Reading the usual way will meet the same error, or succeed (there
+            # may be no descriptors for pipes).
             self._discard_pipes()
             return None
         self._piped = size > 0
@@ -169,7 +173,9 @@ class StreamDesk(StreamSpace, Desk):
             items: list[Item] = []
             inbox = self._inbox
             size = 0
-            while have - at >= HEADER_SIZE:
+            for _ in _BATCH:
+                if have - at < HEADER_SIZE:
+                    break
                 size, number, tag = _unpack_header(inbox, at)
                 if size > self._msize or size < HEADER_SIZE:
                     if items:
@@ -255,6 +261,7 @@ class StreamChannel(Channel):
         self.msize_limit = MAX_MSIZE
         self.msize = FIRST_MSIZE
         self.sending = threading.RLock()
+        self.warned = False
 
     def desk(self) -> StreamDesk:
         return StreamDesk(self)

@@ -175,7 +175,6 @@ class Listener:
         if self._server.connect(channel):
             log.info("%s: connected", channel.peer)
         else:
-            log.warning("%s: turned away, there are too many clients", channel.peer)
             client.close()
 
 

@@ -27,6 +27,8 @@ _WRITE = int(DescriptorFlag.WRITE)
 _MORE = _NEXT | _WRITE
 INDIRECT = int(DescriptorFlag.INDIRECT)
 
+_unpack = DESCRIPTOR.unpack_from
+
 Entry = tuple[int, int, int, int]
 """A descriptor: ``(address, length, flags, next)``."""
 
@@ -137,8 +139,12 @@ def follow(
             raise QueueError("an indirect descriptor in the middle of a chain")
         if not length or length % DESCRIPTOR.size or length > MAX_RING * DESCRIPTOR.size:
             raise QueueError(f"an indirect table of {length} bytes")
-        table = list(DESCRIPTOR.iter_unpack(b"".join(memory.views(((address, length),)))))
-        if walk.along(table[0], table.__getitem__, len(table)) is not None:
+        table = b"".join(memory.views(((address, length),)))
+
+        def fetch_indirect(index: int) -> Entry:  # only those that the chain leads to: the table may be long
+            return _unpack(table, index << 4)
+
+        if walk.along(fetch_indirect(0), fetch_indirect, length // DESCRIPTOR.size) is not None:
             raise QueueError("an indirect descriptor in an indirect table")
     sources, targets = walk.sources, walk.targets
     return make(head, Area(memory.views(sources), sources), Area(memory.views(targets), targets))

@@ -49,6 +49,10 @@ _FAR = 4
 next request are an interrupt, which the machine monitor passes on, the guest's kernel, its program, and a notification;
 100 to 300 microseconds in a machine that is emulated."""
 
+_LONGEST = 256 << 10
+"""So much is copied of any other. None that is well made is as long: it has at most two long strings. A guest may call
+all of its memory a request, and do so many times at once."""
+
 
 class RingDesk(Desk):
     """A batch of requests from a queue.
@@ -107,6 +111,7 @@ class RingChannel(Channel):
         self.msize = FIRST_MSIZE
         self.sending = threading.RLock()
         """Held, too, while the queue is put in place or taken away."""
+        self.warned = False
         self.ended = False
         """Nothing is received any more."""
         self.refused = False
@@ -205,11 +210,12 @@ class RingChannel(Channel):
                     else:
                         items.append(self._item(chain))
                 return items
-            except ProtocolError:
+            except BaseException as failure:
                 queue.forget(chain.head for chain in chains)
-                # Now, and not when the leader gets to it: if the device is reset meanwhile, that is none of the next
-                # session's business.
-                self.refuse()
+                if isinstance(failure, ProtocolError):
+                    # Now, and not when the leader gets to it: if the device is reset meanwhile, that is none of the
+                    # next session's business.
+                    self.refuse()
                 raise
 
     def _item(self, chain: RingSpace) -> Item:
@@ -227,7 +233,7 @@ class RingChannel(Channel):
             if begins is not None:
                 _, number, tag = _unpack_header(head)
                 return number + APART, tag, memoryview(head), HEADER_SIZE, begins, chain
-            message = memoryview(b"".join(cut(readable.views, 0, self.msize)))
+            message = memoryview(b"".join(cut(readable.views, 0, min(self.msize, _LONGEST))))
         told, number, tag = _unpack_header(message)
         # The chain says where a message ends, whatever its size says; but there may be more memory than message.
         end = len(message)
@@ -238,7 +244,7 @@ class RingChannel(Channel):
     def look(self) -> bool:
         """Whether there may be something to take, or something else has changed."""
         queue = self._queue
-        return (queue is not None and queue.pending()) or bool(self._poll.poll(0, 1))
+        return (queue is not None and queue.pending() and not self._halting) or bool(self._poll.poll(0, 1))
 
     def wait(self) -> None:
         """Sleep until there may be something to take, or something else has changed."""

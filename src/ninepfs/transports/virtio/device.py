@@ -313,7 +313,7 @@ class Device:
             channel = RingChannel(self.peer, self._refuse)
             channel.call = ring.call
             if not self._server.connect(channel):
-                raise ProtocolError("turned away, there are too many clients")
+                raise ProtocolError("turned away")
             self._channel = channel
         channel.start(queue, ring.kick)
         self._running = True

@@ -7,7 +7,8 @@ A mapping lives as long as somebody holds a slice of it, so memory that is withd
 stays valid for them. What no reference can help against is a frontend that makes the *file* shorter: touching a page
 that is gone ends the process with SIGBUS. Therefore a region must lie within its file when it is mapped, and the file
 is sealed against shrinking where that is possible (memfd; QEMU seals its own). Where it is not, frontends are trusted
-not to do it; guests never have the choice.
+not to do it; guests never have the choice. The same comes of memory that there is not: whoever gives guests more huge
+pages, or more of a tmpfs, than there are, lets the first to touch one too many end, and that may be this process.
 """
 
 from __future__ import annotations

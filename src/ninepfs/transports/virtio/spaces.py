@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 COPIED = 8192
 """Requests up to this size are copied whole. Copying less than some pages is cheaper than calling with pieces."""
 
+_LONGEST = 66 << 10
+"""No reply without data is as long: it has one long string, at most."""
+
 _READ_HEADER = struct.Struct("<IBHI")
 _pack_read_header = _READ_HEADER.pack_into
 
@@ -69,7 +72,7 @@ class RingSpace(Chain, Space):
         try:
             size = pack(self.writable.first, 0, tag, reply)
         except Exception:  # not in one piece, or too long, or not to be packed at all
-            message = memoryview(bytearray(self.channel.msize + HEADER_SIZE))
+            message = memoryview(bytearray(_LONGEST))
             size = pack(message, 0, tag, reply)
             copy_out(message[:size], self.writable.views)
         self.channel.finished(self.head, size)
@@ -131,8 +134,9 @@ class LateSpace(Space):
         return (self._message[READ_OVERHEAD:],)
 
     def put(self, pack: PackInto, tag: int, reply: tuple[Any, ...]) -> None:
-        message = memoryview(bytearray(self._channel.msize + HEADER_SIZE))
-        self._keep(message[: pack(message, 0, tag, reply)])
+        message = bytearray(_LONGEST)
+        del message[pack(memoryview(message), 0, tag, reply) :]
+        self._keep(memoryview(message))
 
     def put_payload(self, number: int, tag: int, count: int) -> None:
         size = READ_OVERHEAD + count

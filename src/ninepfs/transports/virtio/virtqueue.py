@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from typing import Generic
 
-from ninepfs.transports.virtio.chains import INDIRECT, ChainT, Entry, MakeChain, QueueError, follow, pages
+from ninepfs.transports.virtio.chains import INDIRECT, MAX_CHAIN, ChainT, Entry, MakeChain, QueueError, follow, pages
 from ninepfs.transports.virtio.constants import (
     AVAILABLE_ELEMENT,
     AVAILABLE_NO_INTERRUPT,
@@ -30,7 +30,6 @@ from ninepfs.transports.virtio.constants import (
     Feature,
 )
 from ninepfs.transports.virtio.memory import Memory
-from ninepfs.wire.fields import ProtocolError
 
 _unpack = DESCRIPTOR.unpack_from
 
@@ -39,6 +38,9 @@ _UNORDERED = platform.machine() != "x86_64"
 
 _SMALL = 4 * DESCRIPTOR.size
 """Bytes of an indirect table that is remembered."""
+
+_LARGE = MAX_CHAIN * DESCRIPTOR.size
+"""Bytes of an indirect table that is looked at as a whole. The guest says how long it is: up to 4 GiB."""
 
 _REMEMBERED = 512
 """How many of them."""
@@ -134,7 +136,7 @@ class Virtqueue(Generic[ChainT]):
                 head = available[2 + (at & mask)]
                 chains.append(remembered(head) or self._chain(head))
                 at = at + 1 & 0xFFFF
-        except ProtocolError:  # what was taken before a broken one is undone
+        except BaseException:  # what was taken before a broken one is undone
             self.forget(chain.head for chain in chains)
             raise
         self.next = at
@@ -173,7 +175,9 @@ class Virtqueue(Generic[ChainT]):
     def _in_table(self, head: int, address: int, length: int) -> ChainT | None:
         """A chain in an indirect table in the largest region. None if it is elsewhere, or must be looked at closely."""
         memory = self.memory
-        if address < memory.base or address + length > memory.end or not length or length % DESCRIPTOR.size:
+        if address < memory.base or address + length > memory.end:
+            return None
+        if not 0 < length <= _LARGE or length % DESCRIPTOR.size:
             return None
         start = address - memory.base
         table = memory.largest[start : start + length].tobytes()
