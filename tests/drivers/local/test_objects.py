@@ -218,6 +218,28 @@ def ask_often(client: Client, fid: int) -> None:
         client.getattr(fid)
 
 
+@pytest.mark.parametrize("how", ["rmdir", "rename"])
+def test_removed_directories_do_not_wear_out_what_keeps_removed_objects_within_reach(share: Path, how: str) -> None:
+    driver = LocalDriver(share)
+    driver.tree = tree.Tree(share, cache=100, pins=4)
+    root = driver.attach(User(b"", 0))
+    for _ in range(20):
+        driver.mkdir(root, b"directory", 0o777, 0, 0)
+        directory, _ = driver.lookup(root, b"directory")
+        driver.mkdir(directory, b"below", 0o777, 0, 0)  # which takes a descriptor of it
+        driver.unlink(directory, b"below", True)
+        if how == "rmdir":
+            driver.unlink(root, b"directory", True)
+        else:
+            driver.mkdir(root, b"other", 0o777, 0, 0)
+            driver.rename(root, b"other", root, b"directory")
+            driver.unlink(root, b"directory", True)
+        assert driver.identity(directory)  # as long as somebody refers to it
+    file, _ = driver.lookup(driver.lookup(root, b"a")[0], b"file")
+    driver.unlink(driver.parent(file), b"file", False)
+    assert driver.getattr(file, None, 0)
+
+
 def test_an_object_asked_about_often_keeps_a_descriptor_until_its_fid_goes(client: Client, share: Path) -> None:
     names = [f"file-{number}" for number in range(2 * HOT_LIMIT)]
     for name in names:

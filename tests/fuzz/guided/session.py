@@ -236,8 +236,7 @@ class Session:
     def _empty_cache(self) -> None:
         """No input is to find what one before has left in the driver's cache of directories."""
         for driver in self.drivers:
-            while driver.tree._ring:
-                driver.tree._ring.pop().fd = None
+            driver.tree.let_go()
 
     def _new(self) -> list[str]:
         """What is there that was not before: nodes of the tree, and descriptors."""

@@ -16,7 +16,7 @@ import errno
 import os
 import stat
 import threading
-from collections import deque
+from collections import OrderedDict, deque
 from weakref import ReferenceType, WeakSet, WeakValueDictionary, ref
 
 from ninepfs.drivers.local import host
@@ -178,7 +178,8 @@ class Tree:
         self.root = Node(None, b"", stat.S_IFDIR, fields[6], fields[19], birth_of(fields))
         self.root.fd = fd
         self._cache = cache
-        self._ring: deque[Node] = deque()
+        self._ring: OrderedDict[Node, None] = OrderedDict()
+        """The directories in the cache, those first that are to leave it first."""
         self._hot: deque[ReferenceType[Node]] = deque()
         self._pins = pins
         self._pinned: WeakValueDictionary[int, Node] = _all_pinned if pins is None else WeakValueDictionary()
@@ -381,25 +382,25 @@ class Tree:
     def _admit(self, node: Node) -> None:
         """Put a directory into the cache; one that was not used since the last round leaves it."""
         ring = self._ring
-        ring.append(node)
+        ring[node] = None
         limit = max(16, _budget() // len(_trees)) if self._cache is None else self._cache
         for _ in range(2 * len(ring)):
             if len(ring) <= limit:
                 break
             try:
-                oldest = ring.popleft()
-            except IndexError:  # another thread was faster
+                oldest, _ = ring.popitem(last=False)
+            except KeyError:  # another thread was faster
                 break
             if oldest.used and not oldest.lost:
                 oldest.used = False
-                ring.append(oldest)
+                ring[oldest] = None
             elif not oldest.lost:
                 oldest.fd = None
 
     def let_go(self) -> None:
         """Give back all descriptors but the root's. What is needed again is opened again."""
         while self._ring:
-            self._ring.pop().fd = None
+            self._ring.popitem()[0].fd = None
         while self._hot:
             hot = self._hot.pop()()
             if hot is not None:
@@ -503,6 +504,7 @@ class Tree:
     def _lose(self, node: Node, grip: Descriptor | None) -> None:
         """The node's name is gone: it keeps its descriptor, outside of the caches, as long as pins last."""
         node.lost = True
+        self._ring.pop(node, None)
         if grip is not None:
             if self._may_pin():
                 node.fd = grip  # also if it just lost it to others
