@@ -13,6 +13,7 @@ import pytest
 
 from ninepfs.client import Client
 from ninepfs.drivers import LocalDriver
+from ninepfs.drivers.local import host
 from ninepfs.testing import FailingDriver, serve_pair
 from ninepfs.wire import Dirent, unpack_dirents
 from ninepfs.wire.constants import DirentType, QidType
@@ -66,6 +67,52 @@ def test_every_entry_comes_once_whatever_the_count(client: Client, share: Path, 
         (share / name).touch()
     fid = opened(client, flags=0)
     assert names(listing(client, fid, count)) == sorted([b".", b"..", *(name.encode() for name in wanted)])
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 8, 13, 20, 100, 255])
+@pytest.mark.parametrize("count", [1000, 4085, 30_000])
+def test_replies_are_full(client: Client, share: Path, length: int, count: int) -> None:
+    """But for what one more entry might take; the host's records of entries are larger, or smaller."""
+    wanted = [b"%03d" % number + b"x" * (length - 3) for number in range(900)]
+    if length == 1:
+        wanted = [b"%c" % letter for letter in range(0x30, 0x7F)]
+    for name in wanted:
+        (share / os.fsdecode(name)).touch()
+    fid = opened(client, flags=0)
+    sizes, found, offset = [], [], 0
+    while data := bytes(client.readdir(fid, offset, count).data):
+        sizes.append(len(data))
+        entries = unpack_dirents(data)
+        found += entries
+        offset = entries[-1].offset
+    assert names(found) == sorted([b".", b"..", *wanted])
+    assert all(count - 24 - 255 <= size <= count for size in sizes[:-1])
+
+
+def test_what_was_read_before_an_error_is_told_first(
+    client: Client, share: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = [b"%05d" % number for number in range(200)]
+    for name in wanted:
+        (share / os.fsdecode(name)).touch()
+    fid = opened(client, flags=0)
+    getdents, calls = host.getdents, 0
+
+    def failing(fd: int, buffer: Any, room: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls in (2, 3):
+            raise OSError(errno.EIO, "a sector is gone")
+        return getdents(fd, buffer, room)
+
+    monkeypatch.setattr(host, "getdents", failing)
+    first = unpack_dirents(client.readdir(fid, 0, 4000).data)
+    assert first
+    assert calls == 2
+    with fails(errno.EIO):
+        client.readdir(fid, first[-1].offset, 4000)
+    rest = listing(client, fid, 4000, first[-1].offset)
+    assert names(first + rest) == sorted([b".", b"..", *wanted])
 
 
 def test_a_count_too_small_for_an_entry_is_an_error_not_the_end(client: Client, share: Path) -> None:

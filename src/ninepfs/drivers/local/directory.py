@@ -11,8 +11,11 @@ import threading
 from ninepfs.drivers.base import Entry
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor
+from ninepfs.wire.constants import DIRENT_OVERHEAD
 
 _LARGEST_RECORD = 280
+"""Bytes of the kernel's largest. An entry in a reply takes more than its record (28 bytes for 24, if the name has four)
+or less (29 for 32, if it has five), and 279 at most."""
 
 _unpack_length = struct.Struct("=H").unpack_from
 
@@ -24,7 +27,7 @@ def _record(length: int) -> struct.Struct:
 
 
 _CHUNK = 65536
-"""Most bytes asked of the kernel at once: some 2000 entries of ordinary names."""
+"""Most bytes asked of the kernel for one reply: some 2000 entries of ordinary names."""
 
 
 class _Buffer(threading.local):
@@ -53,19 +56,37 @@ class Listing:
         self._position = 0
 
     def after(self, cookie: int, room: int) -> list[Entry]:
-        """Entries that follow ``cookie``: at least one unless there are none, about as many as ``room`` bytes take."""
-        # A record of the kernel is at most 9/8 as large as the entry in a reply (27 against 24 bytes and the name).
-        size = max(_LARGEST_RECORD, min(room * 8 // 9, _CHUNK))
-        buffer = _buffer
+        """Entries that follow ``cookie``: at least one unless there are none, and as many as ``room`` bytes take, but
+        for what one more might."""
+        entries: list[Entry] = []
+        left = _CHUNK
         with self._lock:
             if cookie != self._position:
                 os.lseek(self._fd, cookie, os.SEEK_SET)
-            try:
-                size = host.getdents(self._fd, buffer.memory, size)
-            except FileNotFoundError:  # the directory has been removed
-                size = 0
-            entries = self._parse(buffer.view[:size].tobytes())
-            self._position = entries[-1][3] if entries else cookie
+                self._position = cookie
+            while True:
+                size = max(_LARGEST_RECORD, min(room * 6 // 7, left))
+                try:
+                    got = host.getdents(self._fd, _buffer.memory, size)
+                except FileNotFoundError:  # the directory has been removed
+                    break
+                except OSError:
+                    if entries:
+                        break  # it is an answer to the next question
+                    raise
+                if not got:
+                    break
+                more = self._parse(_buffer.view[:got].tobytes())
+                entries += more
+                self._position = more[-1][3]
+                # If another record had not fitted, there may be more of them, and room for some: that was not known
+                # before, and whoever asks for too much must go back next time.
+                left -= got
+                if got + _LARGEST_RECORD <= size or left < _LARGEST_RECORD:
+                    break
+                room -= sum(DIRENT_OVERHEAD + len(entry[0]) for entry in more)
+                if room < _LARGEST_RECORD:
+                    break
         return entries
 
     def _parse(self, data: bytes) -> list[Entry]:
