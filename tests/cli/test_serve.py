@@ -292,6 +292,16 @@ def test_ipv6_is_an_address_like_others(share: Path) -> None:
         assert client.root.read_bytes("file") == b"content"
 
 
+@pytest.mark.parametrize(("limit", "most"), [("1", 1), ("0", 1025)])
+def test_attributes_in_progress_are_limited_as_one_likes(share: Path, limit: str, most: int) -> None:
+    with serve(share, "-l", "tcp://127.0.0.1:0", "--max-xattr", limit) as server, Client.connect(server.url) as client:
+        for _ in range(most):
+            client.xattrcreate(client.walk_path("file"), "user.x", 1)
+        if limit != "0":
+            with pytest.raises(OSError, match="No space left"):
+                client.xattrcreate(client.walk_path("file"), "user.x", 1)
+
+
 # --- mistakes ---------------------------------------------------------------------------------------------------
 
 
@@ -303,6 +313,7 @@ def test_mistakes_get_one_plain_sentence(share: Path, tmp_path: Path) -> None:
     assert "not in the range" in fails(share, "--msize", str((8 << 20) + 1))
     assert "not in the range" in fails(share, "--msize", "9M")
     assert "not a number of bytes" in fails(share, "--msize", "-1")
+    assert "not in the range" in fails(share, "--max-xattr", "-1")
     assert "'mapped'" in fails(share, "--security-model", "mapped")
     assert "'loud'" in fails(share, "--log-level", "loud")
     assert "--nonsense" in fails(share, "--nonsense")

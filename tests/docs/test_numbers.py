@@ -23,6 +23,7 @@ def test_limits() -> None:
     assert rows["msize"].startswith(f"{limits.msize >> 20} MiB ")
     assert rows["clients at one time"] == f"{limits.sessions}"
     assert rows["fids of a session"] == f"{limits.fids:_}".replace("_", " ")
+    assert rows["fids of a session that hold an extended attribute"].startswith(f"{limits.xattr_fids} ")
     assert rows["bytes of extended attributes held by a session's fids"] == f"{limits.xattr_bytes >> 20} MiB"
     assert rows["locks of a session, held and waited for"] == f"{limits.locks}"
     slow = f"{limits.slow_requests}, and {limits.slow_requests_per_session} of one session"

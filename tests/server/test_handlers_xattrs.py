@@ -343,3 +343,41 @@ def test_what_attributes_hold_in_memory_is_limited(share: Path) -> None:
         session = next(c for c in served.server.engine.connections if c.desk.request.session.xattr_bytes > 65536)
         client.version(8192, "9P2000.L")
         assert session.desk.request.session.xattr_bytes == 0
+
+
+def test_fids_that_hold_attributes_are_counted(share: Path, file: Path) -> None:
+    """However little they hold, and whatever becomes of them; each client has its own."""
+    os.setxattr(file, "user.empty", b"")
+    with serve_pair(LocalDriver(share), Limits(xattr_fids=3)) as served:
+        client = served.client
+        fid = walk(client, "file")
+        client.xattrwalk(fid, 100, "user.empty")
+        client.xattrwalk(fid, 101, "")
+        with fails(errno.EINVAL):  # the fid is taken
+            client.xattrwalk(fid, 101, "user.empty")
+        with fails(errno.ENODATA):
+            client.xattrwalk(fid, 102, "user.none")
+        last = walk(client, "file")
+        client.xattrcreate(last, "user.last", 0)
+        for _ in range(2):
+            with fails(errno.ENOSPC):
+                client.xattrwalk(fid, 102, "user.empty")
+            with fails(errno.ENOSPC):
+                client.xattrcreate(fid, "user.more", 0)
+        other = served.connect()
+        other.xattrwalk(walk(other, "file"), 100, "user.empty")
+        client.clunk(101)
+        client.xattrwalk(fid, 102, "user.empty")
+        client.clunk(last)
+        client.xattrcreate(fid, "user.more", 0)
+        with fails(errno.ENOSPC):
+            client.xattrwalk(walk(client, "file"), 103, "user.empty")
+        with fails(errno.EINVAL):  # the fid is gone all the same
+            client.remove(102)
+        client.xattrwalk(walk(client, "file"), 103, "user.empty")
+        client.version(8192, "9P2000.L")
+        root = client.new_fid()
+        client.attach(root)
+        client.walk(root, 50, ["file"])
+        for number in range(3):
+            client.xattrwalk(50, 100 + number, "user.empty")

@@ -53,6 +53,8 @@ _VIRTIO_MSIZE = 512000
 @click.option("--msize", metavar="BYTES", callback=sizes.between(MIN_MSIZE, MAX_MSIZE),
               default=str(DEFAULT_MSIZE), show_default=True,
               help="Largest message to agree to: from 4096 up to 8M.")  # fmt: skip
+@click.option("--max-xattr", metavar="N", type=click.IntRange(min=0), default=Limits.xattr_fids, show_default=True,
+              help="Fids of one client that may hold an extended attribute; 0 for no limit.")  # fmt: skip
 @click.option("--dialects", metavar="DIALECT[,...]", callback=dialects_named.several,
               default=dialects_named.text(DIALECTS), show_default=True, help="The protocols to offer.")  # fmt: skip
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning",
@@ -63,6 +65,7 @@ def command(
     security_model: str | None,
     readonly: bool,
     msize: int,
+    max_xattr: int,
     dialects: tuple[Dialect, ...],
     log_level: str,
 ) -> None:
@@ -76,7 +79,7 @@ def command(
     _raise_descriptor_limit()
     try:
         shared = [_export(text, model, readonly) for text in exports]
-        server = Server(shared, Limits(msize=msize), dialects, trace=log_level == "debug")
+        server = Server(shared, Limits(msize=msize, xattr_fids=max_xattr), dialects, trace=log_level == "debug")
     except ValueError as failure:
         raise click.UsageError(f"{failure}; give each its own as in 'home=/home music=/srv/music'.") from None
     listeners: list[Listener] = []

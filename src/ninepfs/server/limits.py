@@ -24,6 +24,8 @@ class Limits:
     """Clients at one time; another one is turned away."""
     fids: int = 1 << 18
     """Fids of one session."""
+    xattr_fids: int = 1024
+    """Fids of one session that hold an extended attribute; 0: as many as there may be fids."""
     xattr_bytes: int = 64 << 20
     """Bytes of extended attributes that the fids of one session hold."""
     open_files: int = 0
@@ -44,5 +46,5 @@ class Limits:
             raise ValueError(f"an msize of {self.msize} is not in the range from {MIN_MSIZE} to {MAX_MSIZE}")
         for field in fields(self):
             value: int = getattr(self, field.name)
-            if value < (0 if field.name == "open_files" else 1):
+            if value < (0 if field.name in ("open_files", "xattr_fids") else 1):
                 raise ValueError(f"{value} is no limit for {field.name}")

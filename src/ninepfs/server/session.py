@@ -50,6 +50,7 @@ class Session:
         self.slow = 0
         """How many of the requests in flight occupy a thread."""
         self.closed = False
+        self.xattr_fids = 0
         self.xattr_bytes = 0
         self.open_files = 0
         self.lock_count = 0
@@ -257,7 +258,7 @@ class Session:
         """Take from a fid the attribute that was read or written through it."""
         xattr, fid.xattr = fid.xattr, None
         if xattr is not None:
-            self.charge_xattr(-xattr.charge)
+            self.release_xattr(xattr.charge)
         return xattr
 
     @staticmethod
@@ -273,15 +274,23 @@ class Session:
             driver.setxattr(fid.node, None, xattr.name, bytes(xattr.value), xattr.flags)
 
     def charge_xattr(self, size: int) -> None:
-        """Count bytes of extended attributes that fids hold.
+        """Count a fid that will hold so many bytes of an extended attribute.
 
         Raises:
-            OSError: ENOSPC, too many.
+            OSError: ENOSPC, too many of either.
         """
+        limits = self.limits
         with self.lock:
-            if size > 0 and self.xattr_bytes + size > self.limits.xattr_bytes:
+            if 0 < limits.xattr_fids <= self.xattr_fids or self.xattr_bytes + size > limits.xattr_bytes:
                 fail(errno.ENOSPC)
+            self.xattr_fids += 1
             self.xattr_bytes += size
+
+    def release_xattr(self, size: int) -> None:
+        """It does not hold them any more."""
+        with self.lock:
+            self.xattr_fids -= 1
+            self.xattr_bytes -= size
 
     def blksize(self, size: int) -> int:
         """The block size to tell for a file of the host's block size ``size``: the largest multiple that one message

@@ -73,7 +73,7 @@ def _chaos(share: Path, seconds: float, log: Records, limits: Limits, reliefs: i
             session = connection.desk.request.session
             wait_until(lambda session=session: not session.inflight and not session.slow, "nothing is in flight")  # type: ignore[misc]
             assert len(session.fids) == 1
-            assert session.open_files == session.lock_count == session.xattr_bytes == 0
+            assert session.open_files == session.lock_count == session.xattr_fids == session.xattr_bytes == 0
         wait_until(lambda: served.server.engine.slow == 0, "no request is slow")
     assert not watched.violations
     assert not watched.open_handles

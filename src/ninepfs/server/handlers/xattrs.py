@@ -28,7 +28,7 @@ def xattrwalk(request: Request, fid: int, newfid: int, name: bytes) -> Rxattrwal
     try:
         session.add(newfid, made)
     except OSError:
-        session.charge_xattr(-len(value))
+        session.release_xattr(len(value))
         raise
     return Rxattrwalk(len(value))
 
