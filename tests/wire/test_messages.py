@@ -246,7 +246,7 @@ def test_fixed_numbers() -> None:
     assert (c.NOTAG, c.NOFID, c.NONUNAME) == (0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF)
     assert (c.MAXWELEM, c.HEADER_SIZE, c.IOHDRSZ) == (16, 7, 24)
     assert (c.READ_OVERHEAD, c.WRITE_OVERHEAD, c.DIRENT_OVERHEAD) == (11, 23, 24)
-    assert c.MIN_MSIZE == 4096
+    assert (c.MIN_MSIZE, c.MIN_MSIZE_PLAN9) == (4096, 256)
     assert (c.AT_REMOVEDIR, c.XATTR_CREATE, c.XATTR_REPLACE) == (0x200, 1, 2)
 
 

@@ -174,8 +174,7 @@ _QEMU = {
     **_each("readdir-of-more-than-msize-is-cut version-again-changes-msize", _COUNT),
     "attach-with-an-afid-that-is-none-is-refused": Quirk(CHOICE, "afid is ignored: there is no authentication"),
     **_each(
-        "open-of-a-directory-for-writing-is-refused open-of-a-directory-with-truncation-is-refused "
-        "create-of-a-directory-for-writing-is-refused",
+        "open-of-a-directory-for-writing-is-refused open-of-a-directory-with-truncation-is-refused",
         Quirk(CHOICE, "the mode of opening a directory is ignored"),
     ),
     **_each(

@@ -16,7 +16,7 @@ from ninepfs.wire import (
     unpack,
     unpack_dirents,
 )
-from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, MIN_MSIZE, GetattrMask, LockFlag, LockStatus
+from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, MIN_MSIZE, MIN_MSIZE_PLAN9, GetattrMask, LockFlag, LockStatus
 from ninepfs.wire.errors import ERRNOS
 from ninepfs.wire.messages import (
     Rerror,
@@ -109,7 +109,7 @@ class Conversation:
 
     def msizes(self) -> set[int]:
         """What may be agreed on: more than one while a Tversion is not answered."""
-        return {self.msize, *(min(msize, MAX_MSIZE) for msize in self._proposals.values() if msize >= MIN_MSIZE)}
+        return {self.msize, *(min(msize, MAX_MSIZE) for msize in self._proposals.values() if msize >= MIN_MSIZE_PLAN9)}
 
     def answer(self, reply: bytes) -> Asked:
         """Take a reply; returns what it belongs to.
@@ -172,16 +172,17 @@ class Conversation:
             return
         msize, version = proposal
         dialect = self._dialect_of(version)
+        least = MIN_MSIZE if dialect is Dialect.L else MIN_MSIZE_PLAN9
         self.dialect = dialect or Dialect.BASE
         self._let_go(lambda other: other.serial < asked.serial, self._may_be_lost)
         message = self._message(asked, reply)
         if isinstance(message, Rversion):
             spoken = b"unknown" if dialect is None else dialect.version
-            right = message.version == spoken and message.msize <= msize and (msize >= MIN_MSIZE or dialect is None)
+            right = message.version == spoken and message.msize <= msize and (msize >= least or dialect is None)
             if dialect is not None:
                 self.msize = message.msize
         else:
-            right = isinstance(message, Rlerror | Rerror) and dialect is not None and msize < MIN_MSIZE
+            right = isinstance(message, Rlerror | Rerror) and dialect is not None and msize < least
         if not right:
             raise Finding(f"{describe(message)} is the reply to {asked}")
 

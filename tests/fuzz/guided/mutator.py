@@ -24,7 +24,7 @@ from ninepfs.wire import (
     unpack,
 )
 from ninepfs.wire.codec import Field, fields_of
-from ninepfs.wire.constants import DM, HEADER_SIZE, MIN_MSIZE, NOTAG, LFlag
+from ninepfs.wire.constants import DM, HEADER_SIZE, MIN_MSIZE, MIN_MSIZE_PLAN9, NOTAG, LFlag
 from ninepfs.wire.messages import Tflush, Tversion
 
 from .arena import NAMES
@@ -227,7 +227,7 @@ class StreamMutator:
 
     def _version(self, frames: list[bytes], rest: bytes, grammar: Requests) -> tuple[list[bytes], bytes]:
         rng = grammar.rng
-        msize = rng.choice([0, MIN_MSIZE - 1, MIN_MSIZE, 8192, MSIZE, 1 << 31])
+        msize = rng.choice([0, MIN_MSIZE_PLAN9, MIN_MSIZE - 1, MIN_MSIZE, 8192, MSIZE, 1 << 31])
         frame = pack(Tversion(msize, rng.choice(_TEXTS["version"])), rng.choice([NOTAG, NOTAG, grammar.tag()]))
         at = rng.randrange(len(frames) + 1)
         return [*frames[:at], frame, *frames[at:]], rest

@@ -66,7 +66,7 @@ def traversal_by_dotdot_names(trial: Trial) -> None:
 def traversal_by_slashes_in_names(trial: Trial) -> None:
     """Names that are paths, relative or absolute, lead nowhere."""
     s = trial.session()
-    for name in (b"../../../../../../etc", b"/etc", b"/", b"..//..", b"./..", b"../", b"etc/../..", b"..\\.."):
+    for name in (b"../../../../../../etc", b"/etc", b"//", b"..//..", b"./..", b"../", b"etc/../..", b"..\\.."):
         s.refuse(Twalk(s.root, 50, [name]))
         s.refuse(Twalk(s.home, 50, [name]))
 

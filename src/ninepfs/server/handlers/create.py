@@ -13,7 +13,6 @@ from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.files import begin_opening, finish_opening, give_up_opening
 from ninepfs.server.handlers.names import check_name
 from ninepfs.server.handlers.plan9 import (
-    check_directory_mode,
     check_removable,
     end_with,
     open_flags,
@@ -24,7 +23,7 @@ from ninepfs.server.marks import MARKS
 from ninepfs.server.qids import QidFields
 from ninepfs.server.request import Request, fail
 from ninepfs.server.stats import qid_of
-from ninepfs.wire.constants import DM, GetattrMask, LFlag
+from ninepfs.wire.constants import DM, GetattrMask, LFlag, OpenMode
 from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import Tcreate
 from ninepfs.wire.modes import KINDS, permissions_of
@@ -113,7 +112,9 @@ def _make_file(request: Request, file: Fid, new: New) -> tuple[Any, IdentityFiel
 
 
 def _make_directory(request: Request, file: Fid, new: New) -> tuple[Any, IdentityFields]:
-    check_directory_mode(new.mode)
+    """Opened for reading, also when the client asks to write, as some do to whatever they create."""
+    if new.mode & OpenMode.RCLOSE:
+        fail(errno.EISDIR)
     driver, parent = file.export.driver, file.node
     driver.mkdir(parent, new.name, new.permissions, new.uid, new.gid)
     try:

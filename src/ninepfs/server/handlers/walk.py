@@ -8,9 +8,11 @@ from ninepfs.server.handlers.registry import handles
 from ninepfs.server.qids import QidFields
 from ninepfs.server.request import Request, fail
 from ninepfs.wire.constants import NAME_MAX
+from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import Rclunk, Tclunk, Twalk
 
 _DOTS = (b".", b"..")
+_NO_NAMES = (b"", b"/")
 _FORMAT, _DIRECTORY = 0o170000, 0o040000
 
 
@@ -28,7 +30,8 @@ def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[
         lookup, qid = driver.lookup, export.qids.fields
         for name in wnames:
             if not name or b"/" in name:
-                fail(errno.ENOENT)
+                wnames = _names(wnames, session.dialect)
+                break
         try:
             for name in wnames:
                 if name in _DOTS:
@@ -55,6 +58,20 @@ def walk(request: Request, fid: int, newfid: int, wnames: list[bytes]) -> tuple[
                 fail(errno.EINVAL)
             source.node = node
     return (qids,)
+
+
+def _names(wnames: list[bytes], dialect: Dialect) -> list[bytes]:
+    """Names some of which are empty or have slashes. Clients of 9P2000 and 9P2000.u split a path at its slashes, and
+    send an empty name or a slash for what they find at its beginning or end: it stays where it is, like ``.``.
+
+    Raises:
+        OSError: ENOENT, one of them can be the name of nothing.
+    """
+    if dialect is not Dialect.L:
+        wnames = [b"." if name in _NO_NAMES else name for name in wnames]
+    if any(not name or b"/" in name for name in wnames):
+        fail(errno.ENOENT)
+    return wnames
 
 
 @handles(Tclunk)

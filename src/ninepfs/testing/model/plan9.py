@@ -169,7 +169,7 @@ class Plan9Session(Session):
         """That what is created may be opened so. (If it cannot be created either, both are right.)"""
         wrong = 0
         if perm & DM.DIR:
-            if _writes(mode) or mode & (OpenMode.TRUNC | OpenMode.RCLOSE):
+            if mode & OpenMode.RCLOSE:
                 wrong = errno.EISDIR
         elif perm & DM.DEVICE:
             wrong = errno.EINVAL  # the model has no devices: only root could make them

@@ -219,6 +219,8 @@ class Session:
         source = self.file(fid)
         if newfid != fid and newfid in self.fids:
             raise RefusedError(errno.EINVAL)
+        if self.dialect is not Dialect.L:
+            wnames = [name if name not in (b"", b"/") else b"." for name in wnames]
         if any(not name or b"/" in name for name in wnames):
             raise RefusedError(errno.ENOENT)
         entry = source.entry
