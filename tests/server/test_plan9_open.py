@@ -79,7 +79,13 @@ def test_the_answer_names_the_file_and_an_iounit(client: Client, share: Path) ->
     reply = client.connection.call(Topen(fid, OpenMode.READ), Ropen)
     assert (reply.qid.type, reply.qid.path) == (QidType.FILE, (share / "f").stat().st_ino)
     assert 0 < reply.iounit <= client.msize - 24
-    assert client.open(walk(client), OpenMode.READ).iounit == 0
+
+
+def test_the_iounit_of_a_directory_is_all_that_linux_asks_for(client: Client) -> None:
+    """Less, and Linux would fill its buffer in pieces; none, and there are clients that read nothing."""
+    assert client.open(walk(client), OpenMode.READ).iounit == client.msize - 24
+    fid = walk(client)
+    assert client.create(fid, "d", DM.DIR | 0o755, OpenMode.READ).iounit == client.msize - 24
 
 
 def test_otrunc_empties_the_file(client: Client, share: Path) -> None:

@@ -57,6 +57,9 @@ class Session:
         self.max_payload = msize - READ_OVERHEAD
         # Whole pages, so that clients whose requests follow it ask for aligned blocks.
         self.iounit = (msize - 24) // 4096 * 4096 or msize - 24
+        self.listing_iounit = msize - 24
+        """Of directories that are read as stats. Linux fills its buffer in pieces of an iounit, so it is the whole
+        buffer; there are clients that read nothing when there is none."""
         codecs = CODECS[dialect]
         self._pack_error = codecs[NUMBERS[Rlerror if dialect is Dialect.L else Rerror]].pack_into
         self._pack_flush = codecs[NUMBERS[Rflush]].pack_into

@@ -73,7 +73,8 @@ def create(request: Request, fid: int, name: bytes, perm: int, mode: int, extens
         give_up_opening(request, file)
     else:
         finish_opening(request, fid, file, handle)
-    return qid_of(file.export, identity, dialect), 0 if file.listing else request.session.iounit
+    session = request.session
+    return qid_of(file.export, identity, dialect), session.listing_iounit if file.listing else session.iounit
 
 
 def _new(file: Fid, name: bytes, perm: int, mode: int, extension: bytes, dialect: Dialect) -> New:

@@ -101,8 +101,8 @@ def open(request: Request, fid: int, mode: int) -> tuple[QidFields, int]:  # noq
         give_up_opening(request, file)
         raise
     finish_opening(request, fid, file, handle)
-    # A directory has no iounit: Linux would fill its buffer for a directory in pieces of it.
-    return qid_of(export, identity, dialect), 0 if file.listing else request.session.iounit
+    session = request.session
+    return qid_of(export, identity, dialect), session.listing_iounit if file.listing else session.iounit
 
 
 def read_as_directory(request: Request, file: Fid, handle: Any) -> None:
