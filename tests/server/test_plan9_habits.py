@@ -124,6 +124,17 @@ def test_in_9p2000_l_no_name_is_no_name(share: Path, name: str, no_defects: Reco
         served.client.walk(served.client.root.fid, 9, [name])
 
 
+# --- modes ----------------------------------------------------------------------------------------------------
+
+
+def test_a_bit_that_only_writing_would_heed_does_not_hinder_reading(client: Client, share: Path) -> None:
+    """Bit 7 is OAPPEND in 9P2000.u and nothing in 9P2000; some set it for directories, where DMDIR would be."""
+    (share / "d").mkdir()
+    (share / "d/f").write_bytes(b"abc")
+    assert [entry.name for entry in entries(client, opened9(client, "d", mode=0x80))] == [b"f"]
+    assert bytes(client.read(opened9(client, "d", "f", mode=0x80), 0, 10).data) == b"abc"
+
+
 # --- directories ------------------------------------------------------------------------------------------------
 
 

@@ -62,15 +62,16 @@ def open_flags(mode: int, dialect: Dialect) -> int:
     """A mode byte as flags for a driver.
 
     Raises:
-        OSError: EINVAL: the dialect has no such mode.
+        OSError: EINVAL: the dialect has no such mode of writing. (To reading it makes no difference.)
     """
     flags = _ACCESS[OpenMode(mode & 3)]
     if mode & OpenMode.TRUNC:
         flags |= _TRUNC
     if mode & OpenMode.APPEND:
-        if dialect is BASE:
+        if dialect is not BASE:
+            flags |= _APPEND
+        elif flags & LFlag.ACCMODE:
             fail(errno.EINVAL)
-        flags |= _APPEND
     return flags
 
 

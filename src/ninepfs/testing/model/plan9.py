@@ -118,7 +118,7 @@ class Plan9Session(Session):
     def open(self, fid: int, mode: int) -> Answer:
         opened = self.unopened(fid)
         file = opened.file
-        if mode & OpenMode.APPEND and self.is_base:
+        if mode & OpenMode.APPEND and self.is_base and _writes(mode):
             raise RefusedError(errno.EINVAL)
         if file.is_directory and mode & OpenMode.RCLOSE:
             raise RefusedError(errno.EISDIR)
@@ -173,7 +173,7 @@ class Plan9Session(Session):
                 wrong = errno.EISDIR
         elif perm & DM.DEVICE:
             wrong = errno.EINVAL  # the model has no devices: only root could make them
-        elif not perm & _OF_U and mode & OpenMode.APPEND and self.is_base:
+        elif not perm & _OF_U and mode & OpenMode.APPEND and self.is_base and _writes(mode):
             wrong = errno.EINVAL
         if not wrong:
             return
