@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from ninepfs.client import Client
+from ninepfs.client.errors import error_of
 from ninepfs.drivers import LocalDriver
 from ninepfs.testing import Served, serve_pair
-from ninepfs.wire import Dialect
+from ninepfs.wire import Dialect, Message, pack
 from ninepfs.wire.constants import DM, MIN_MSIZE_PLAN9, OpenMode
-from ninepfs.wire.messages import Rerror, Rversion, Tversion
+from ninepfs.wire.messages import Rattach, Rcreate, Rerror, Rversion, Tattach, Tauth, Tcreate, Tversion
 
 from .conftest import Records, fails, walk
 from .plan9 import OLD, change, entries, made, opened9
@@ -122,6 +123,32 @@ def test_a_name_with_a_slash_is_no_path(client: Client, share: Path, name: str) 
 def test_in_9p2000_l_no_name_is_no_name(share: Path, name: str, no_defects: Records) -> None:
     with serve_pair(LocalDriver(share)) as served, fails(errno.ENOENT):
         served.client.walk(served.client.root.fid, 9, [name])
+
+
+# --- what 9P2000.u has added ------------------------------------------------------------------------------------
+
+
+def test_9p2000_u_without_what_it_has_added_to_requests(share: Path, no_defects: Records) -> None:
+    """A user without a number is known by name; what is created without an extension is a file or a directory."""
+    with serve_pair(LocalDriver(share), dialect=Dialect.U) as served:
+        connection = served.connection()
+        connection.negotiated(8192, Dialect.U)
+        assert connection.wait(connection.send(Tversion(8192, b"9P2000.u"))) == Rversion(8192, b"9P2000.u")
+
+        def ask(request: Message) -> Message:
+            """The request as 9P2000 has it."""
+            connection.send_raw(pack(request, 1, Dialect.BASE))
+            tag, reply = connection.receive(10)
+            assert tag == 1
+            return reply
+
+        assert error_of(ask(Tauth(5, b"root", b""))) is not None
+        for fid, name, perm in ((1, b"file", 0o644), (2, b"d", DM.DIR | 0o755)):
+            assert isinstance(ask(Tattach(fid, uname=b"root")), Rattach)
+            assert isinstance(ask(Tcreate(fid, name, perm, OpenMode.READ)), Rcreate)
+        assert ((share / "file").is_file(), (share / "d").is_dir()) == (True, True)
+        assert isinstance(ask(Tattach(3, uname=b"root")), Rattach)
+        assert isinstance(ask(Tcreate(3, b"link", DM.SYMLINK | 0o777, OpenMode.READ)), Rerror)
 
 
 # --- modes ----------------------------------------------------------------------------------------------------

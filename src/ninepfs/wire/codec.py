@@ -39,7 +39,7 @@ class Field(NamedTuple):
     name: str
     kind: str
     dialects: frozenset[Dialect]
-    optional: bool
+    optional: frozenset[Dialect]
     names_fid: bool
     default: Any
 
@@ -67,7 +67,7 @@ def _field(name: str, hint: Any, default: Any) -> Field:
     marks = get_args(hint)[1:]
     kind = next(mark.code for mark in marks if isinstance(mark, Kind))
     only = next((mark.dialects for mark in marks if isinstance(mark, Only)), frozenset(Dialect))
-    optional = any(isinstance(mark, Optional) for mark in marks)
+    optional = next((mark.dialects for mark in marks if isinstance(mark, Optional)), frozenset[Dialect]())
     return Field(name, kind, only, optional, "fid" in marks, default)
 
 
@@ -108,8 +108,8 @@ class _Compiler:
         for index, field in enumerate(self.fields):
             if not self.present(field):
                 continue
-            fixed = field.kind in "BHIQ" or field.kind == "qid"
-            if fixed and not field.optional and runs and runs[-1][0][1].kind in ("B", "H", "I", "Q", "qid"):
+            fixed = (field.kind in "BHIQ" or field.kind == "qid") and self.dialect not in field.optional
+            if fixed and runs and runs[-1][0][1].kind in ("B", "H", "I", "Q", "qid"):
                 runs[-1].append((index, field))
             else:
                 runs.append([(index, field)])
@@ -133,14 +133,12 @@ class _Compiler:
         runs = self.runs()
         for run in runs:
             kind = run[0][1].kind
+            if self.dialect in run[0][1].optional:  # which is the last
+                index, field = run[0]
+                lines += [f" if o == end: f{index} = {field.default!r}; return ({', '.join(names)},)"]
             if kind in ("B", "H", "I", "Q", "qid"):
                 name, layout = self.structure(run)
                 flat = not any(field.kind == "qid" for _, field in run)
-                if run[0][1].optional:
-                    index, field = run[0]
-                    lines += [f" if end - o < {layout.size}: f{index} = {field.default!r}"]
-                    lines += [f" else: f{index}, = {name}_unpack(b, o); o += {layout.size}"]
-                    continue
                 lines += [f" if end - o < {layout.size}: raise short({self.name!r})"]
                 if flat and len(runs) == 1 and len(run) == len(self.fields):
                     return cast(UnpackBody, self.build([*lines, f" return {name}_unpack(b, o)"], "unpack"))

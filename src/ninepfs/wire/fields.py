@@ -61,7 +61,9 @@ class Only(NamedTuple):
 
 
 class Optional(NamedTuple):
-    """The field may be missing at the end of a message, and then reads as its default."""
+    """In these dialects the field may be missing at the end of a message, and then reads as its default."""
+
+    dialects: frozenset[Dialect]
 
 
 U8: TypeAlias = Annotated[int, Kind("B")]

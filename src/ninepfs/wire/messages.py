@@ -28,6 +28,11 @@ from ninepfs.wire.fields import (
     Str,
 )
 
+_OLD_U = Optional(frozenset({Dialect.U}))
+"""Clients of 9P2000.u leave out what it has added to the requests of 9P2000."""
+_OLD_LINUX = Optional(frozenset({Dialect.L}))
+"""Old Linux does not send it."""
+
 # --- all dialects -----------------------------------------------------------------------------------------------
 
 
@@ -45,7 +50,7 @@ class Tauth(NamedTuple):
     afid: NewFidNumber
     uname: Str
     aname: Str
-    n_uname: Annotated[U32, U_AND_L] = NONUNAME
+    n_uname: Annotated[U32, U_AND_L, _OLD_U] = NONUNAME
 
 
 class Rauth(NamedTuple):
@@ -57,7 +62,7 @@ class Tattach(NamedTuple):
     afid: U32 = NOFID
     uname: Str = b""
     aname: Str = b""
-    n_uname: Annotated[U32, U_AND_L] = NONUNAME
+    n_uname: Annotated[U32, U_AND_L, _OLD_U] = NONUNAME
 
 
 class Rattach(NamedTuple):
@@ -141,7 +146,7 @@ class Tcreate(NamedTuple):
     name: Str
     perm: U32
     mode: U8
-    extension: Annotated[Str, U_ONLY] = b""
+    extension: Annotated[Str, U_ONLY, _OLD_U] = b""
 
 
 class Rcreate(NamedTuple):
@@ -332,7 +337,7 @@ class Rreaddir(NamedTuple):
 
 class Tfsync(NamedTuple):
     fid: FidNumber
-    datasync: Annotated[U32, Optional()] = 0
+    datasync: Annotated[U32, _OLD_LINUX] = 0
 
 
 class Rfsync(NamedTuple):
