@@ -19,6 +19,10 @@ log = logging.getLogger("ninepfs.stream")
 
 _BACKLOG = 128
 
+_SILENCE = 10.0
+"""Seconds for which all must have gone well before it is said again that clients cannot be accepted: near a limit, some
+can and some cannot."""
+
 
 class ListenError(Exception):
     """An address cannot be listened on; the text is one plain sentence."""
@@ -147,7 +151,7 @@ class Listener:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        complained = False
+        quiet_until = 0.0
         while True:
             poll.poll()
             if self._ending:
@@ -155,12 +159,12 @@ class Listener:
             try:
                 client, _ = self._socket.accept()
             except OSError as failure:
-                if not complained:
+                now = time.monotonic()
+                if now >= quiet_until:
                     log.warning("%s: cannot accept a client: %s; trying again", self.address, failure.strerror)
-                    complained = True
+                quiet_until = now + _SILENCE
                 time.sleep(0.1)  # out of descriptors, most likely: that passes
                 continue
-            complained = False
             self._serve(client)
 
     def _serve(self, client: socket.socket) -> None:
