@@ -240,7 +240,8 @@ class Driver(Generic[NodeT, HandleT]):
         """The entries that follow ``cookie`` (0: from the start), ``.`` and ``..`` included. Asked of directories only.
 
         The server takes what fits into a reply of ``room`` bytes (an entry takes 24 and its name) and comes back with
-        the last cookie it took. A driver may give all there are, lazily or not, or just some; none means the end.
+        the last cookie it took, at once if there is room left. A driver may give all there are, lazily or not, or just
+        some; none means the end.
         """
         unsupported()
 

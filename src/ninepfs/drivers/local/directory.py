@@ -11,11 +11,9 @@ import threading
 from ninepfs.drivers.base import Entry
 from ninepfs.drivers.local import host
 from ninepfs.drivers.local.descriptor import Descriptor
-from ninepfs.wire.constants import DIRENT_OVERHEAD
 
 _LARGEST_RECORD = 280
-"""Bytes of the kernel's largest. An entry in a reply takes more than its record (28 bytes for 24, if the name has four)
-or less (29 for 32, if it has five), and 279 at most."""
+"""Bytes of the kernel's largest record of an entry."""
 
 _unpack_length = struct.Struct("=H").unpack_from
 
@@ -56,37 +54,22 @@ class Listing:
         self._position = 0
 
     def after(self, cookie: int, room: int) -> list[Entry]:
-        """Entries that follow ``cookie``: at least one unless there are none, and as many as ``room`` bytes take, but
-        for what one more might."""
-        entries: list[Entry] = []
-        left = _CHUNK
+        """Entries that follow ``cookie``: at least one unless there are none, and most of those that ``room`` bytes
+        take, but no more (if it is more than one)."""
+        # An entry in a reply takes at most 7/6 of the kernel's record: 28 bytes in place of 24, if the name has four.
+        # Whoever asks for too much must go back next time.
+        size = max(_LARGEST_RECORD, min(room * 6 // 7, _CHUNK))
         with self._lock:
             if cookie != self._position:
                 os.lseek(self._fd, cookie, os.SEEK_SET)
                 self._position = cookie
-            while True:
-                size = max(_LARGEST_RECORD, min(room * 6 // 7, left))
-                try:
-                    got = host.getdents(self._fd, _buffer.memory, size)
-                except FileNotFoundError:  # the directory has been removed
-                    break
-                except OSError:
-                    if entries:
-                        break  # it is an answer to the next question
-                    raise
-                if not got:
-                    break
-                more = self._parse(_buffer.view[:got].tobytes())
-                entries += more
-                self._position = more[-1][3]
-                # If another record had not fitted, there may be more of them, and room for some: that was not known
-                # before, and whoever asks for too much must go back next time.
-                left -= got
-                if got + _LARGEST_RECORD <= size or left < _LARGEST_RECORD:
-                    break
-                room -= sum(DIRENT_OVERHEAD + len(entry[0]) for entry in more)
-                if room < _LARGEST_RECORD:
-                    break
+            try:
+                size = host.getdents(self._fd, _buffer.memory, size)
+            except FileNotFoundError:  # the directory has been removed
+                size = 0
+            entries = self._parse(_buffer.view[:size].tobytes())
+            if entries:
+                self._position = entries[-1][3]
         return entries
 
     def _parse(self, data: bytes) -> list[Entry]:
@@ -102,7 +85,8 @@ class Listing:
             for ino, cookie, other, kind, name in _record(length).iter_unpack(view[at : at + run]):
                 if other != length:
                     break
-                add((name[: name.index(0)], kind, ino, cookie))  # what is behind the NUL is not cleared
+                # What is behind the NUL is not cleared. (Looking for it by index takes twice as long.)
+                add((name.partition(b"\0")[0], kind, ino, cookie))
                 at += length
         if self._root_ino is not None:
             root = self._root_ino
