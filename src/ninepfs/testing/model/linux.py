@@ -168,10 +168,14 @@ class LinuxSession(Session):
     def readdir(self, fid: int, offset: int, count: int) -> Answer:
         source = self.file(fid)
         handle = source.handle
-        if handle is None or offset >= 1 << 63:
+        if handle is None:
             raise RefusedError(errno.EINVAL)
-        if not handle.file.is_directory:
-            raise RefusedError(errno.ENOTDIR)
+        wrong = [
+            *([errno.ENOTDIR] if not handle.file.is_directory else []),
+            *([errno.EINVAL] if offset >= 1 << 63 else []),
+        ]
+        if wrong:
+            raise RefusedError(*wrong)
         handle.file.accessed()
         return Dirents(self, source, handle, offset, min(count, self.msize - READ_OVERHEAD))
 

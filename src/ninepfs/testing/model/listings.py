@@ -13,7 +13,7 @@ from ninepfs.testing.model.answers import Answer, Failure
 from ninepfs.testing.model.fids import Fid, Handle
 from ninepfs.testing.model.tree import File
 from ninepfs.wire import Dialect, Dirent, Message, Stat, describe, unpack_dirents, unpack_stats
-from ninepfs.wire.constants import DIRENT_OVERHEAD, NAME_MAX
+from ninepfs.wire.constants import DIRENT_OVERHEAD, NAME_MAX, READ_OVERHEAD
 from ninepfs.wire.messages import Rread, Rreaddir
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ class Stats(Answer):
         self.count = count
         entries = handle.file.entries.values()
         self.there: dict[bytes, dict[str, Any]] = {entry.name: session.stat_fields(entry) for entry in entries}
+        for fields in self.there.values():
+            if session.stat_size(fields) > session.msize - READ_OVERHEAD:  # it would not fit into any answer
+                fields["extension"] = b""
         if not offset:
             handle.told = []
             handle.beginning = handle.file.content

@@ -29,6 +29,8 @@ _KINDS = {
 _SET_BITS = ((DM.SETUID, unix.S_ISUID), (DM.SETGID, unix.S_ISGID), (DM.SETVTX, unix.S_ISVTX))
 _MARKS = DM.EXCL | DM.APPEND
 _OF_U = DM.SYMLINK | DM.LINK | DM.DEVICE | DM.NAMEDPIPE | DM.SOCKET
+_STAT_OVERHEAD = 9
+"""Bytes of an Rstat around the stat: the header, and its size."""
 
 
 class Plan9Session(Session):
@@ -208,6 +210,8 @@ class Plan9Session(Session):
 
     def stat(self, fid: int) -> Answer:
         fields = self.stat_fields(self.file(fid).entry)
+        if self.stat_size(fields) > self.msize - _STAT_OVERHEAD:
+            raise RefusedError(errno.ENAMETOOLONG)
         return Answer(Rstat, lambda reply: self.compare_stat(Stat(*reply.stat), fields, self.world))
 
     def wstat(self, fid: int, stat: Stat) -> Answer:
