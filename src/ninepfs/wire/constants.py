@@ -40,7 +40,8 @@ MIN_MSIZE: Final = 4096
 """The smallest msize of a session of 9P2000.L (QEMU refuses less, and so does Linux), and to be configured."""
 
 MIN_MSIZE_PLAN9: Final = 256
-"""The smallest msize of a session of 9P2000 and 9P2000.u: as in lib9p. Clients written for Plan 9 ask for little."""
+"""The smallest msize of a session of 9P2000 and 9P2000.u: Plan 9's own servers refuse less, and its clients may ask for
+little."""
 
 MAX_MSIZE: Final = 8 << 20
 """The largest msize that the server offers to agree on."""

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Annotated, NamedTuple, TypeAlias
 
+from ninepfs.wire.constants import MIN_MSIZE, MIN_MSIZE_PLAN9
+
 
 class Dialect(IntEnum):
     """The three protocols a session can speak."""
@@ -26,6 +28,11 @@ class Dialect(IntEnum):
     def version(self) -> bytes:
         """The version string that Tversion and Rversion carry."""
         return _VERSIONS[self]
+
+    @property
+    def min_msize(self) -> int:
+        """The smallest msize, in bytes, that a session can have."""
+        return MIN_MSIZE if self is Dialect.L else MIN_MSIZE_PLAN9
 
     @classmethod
     def of(cls, version: bytes) -> Dialect | None:

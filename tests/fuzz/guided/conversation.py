@@ -16,7 +16,7 @@ from ninepfs.wire import (
     unpack,
     unpack_dirents,
 )
-from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, MIN_MSIZE, MIN_MSIZE_PLAN9, GetattrMask, LockFlag, LockStatus
+from ninepfs.wire.constants import HEADER_SIZE, MAX_MSIZE, MIN_MSIZE_PLAN9, GetattrMask, LockFlag, LockStatus
 from ninepfs.wire.errors import ERRNOS
 from ninepfs.wire.messages import (
     Rerror,
@@ -172,17 +172,17 @@ class Conversation:
             return
         msize, version = proposal
         dialect = self._dialect_of(version)
-        least = MIN_MSIZE if dialect is Dialect.L else MIN_MSIZE_PLAN9
+        enough = dialect is None or msize >= dialect.min_msize
         self.dialect = dialect or Dialect.BASE
         self._let_go(lambda other: other.serial < asked.serial, self._may_be_lost)
         message = self._message(asked, reply)
         if isinstance(message, Rversion):
             spoken = b"unknown" if dialect is None else dialect.version
-            right = message.version == spoken and message.msize <= msize and (msize >= least or dialect is None)
+            right = message.version == spoken and message.msize <= msize and enough
             if dialect is not None:
                 self.msize = message.msize
         else:
-            right = isinstance(message, Rlerror | Rerror) and dialect is not None and msize < least
+            right = isinstance(message, Rlerror | Rerror) and not enough
         if not right:
             raise Finding(f"{describe(message)} is the reply to {asked}")
 

@@ -10,7 +10,7 @@ from ninepfs.server.fid import Fid
 from ninepfs.server.handlers.registry import handles
 from ninepfs.server.limits import LONGEST_NAME
 from ninepfs.server.request import NamedError, Request, fail
-from ninepfs.wire.constants import MIN_MSIZE, MIN_MSIZE_PLAN9, NOFID, NONUNAME
+from ninepfs.wire.constants import NOFID, NONUNAME
 from ninepfs.wire.fields import Dialect
 from ninepfs.wire.messages import (
     Rattach,
@@ -41,9 +41,8 @@ def version(request: Request, msize: int, version: bytes) -> Rversion:
     if dialect is None:
         request.session = server.greeting(channel)
         return Rversion(size, b"unknown")
-    least = MIN_MSIZE if dialect is Dialect.L else MIN_MSIZE_PLAN9
-    if size < least:
-        channel.warn("asks for an msize of %d bytes, less than %d", msize, least)
+    if size < dialect.min_msize:
+        channel.warn("asks for an msize of %d bytes, less than %d", msize, dialect.min_msize)
         request.session = server.greeting(channel, dialect)
         fail(errno.EMSGSIZE)
     channel.msize = size

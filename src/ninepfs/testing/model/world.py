@@ -15,7 +15,7 @@ from ninepfs.testing.model.plan9 import Plan9Session
 from ninepfs.testing.model.session import Session
 from ninepfs.testing.model.tree import File, Tree
 from ninepfs.wire import Dialect, Message, Qid
-from ninepfs.wire.constants import DEFAULT_MSIZE, MIN_MSIZE, MIN_MSIZE_PLAN9
+from ninepfs.wire.constants import DEFAULT_MSIZE
 from ninepfs.wire.messages import Rversion, Tversion
 
 _VERSIONS = (
@@ -65,8 +65,7 @@ class World:
         while version:
             for text, dialect in _VERSIONS:
                 if text == version:
-                    least = MIN_MSIZE if dialect is Dialect.L else MIN_MSIZE_PLAN9
-                    if size < least:  # there is no session, but the client knows which errors to expect
+                    if size < dialect.min_msize:  # there is no session, but the client knows which errors to expect
                         self.sessions[client] = Session(self, dialect, 0)
                         return Failure([errno.EMSGSIZE], dialect)
                     kind = LinuxSession if dialect is Dialect.L else Plan9Session
