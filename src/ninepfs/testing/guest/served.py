@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ninepfs.address import VhostUserAddress
-from ninepfs.drivers import Driver
-from ninepfs.server import Export, Limits, Server
+from ninepfs.server import Exports, Limits, Server
 from ninepfs.testing.guest.bridge import Bridge
 from ninepfs.testing.guest.link import QueueLink
 from ninepfs.testing.guest.machine import Guest, QemuGuest
@@ -82,7 +80,7 @@ class ServedVirtio(Served):
 
 @contextmanager
 def serve_virtio(
-    exports: Driver[Any, Any] | Export | Iterable[Export],
+    exports: Exports,
     limits: Limits | None = None,
     *,
     guest: GuestMaker = QemuGuest,
@@ -111,8 +109,6 @@ def serve_virtio(
     Raises:
         TimeoutError: requests were still running when the time was over.
     """
-    if isinstance(exports, Driver):
-        exports = Export(exports)
     server = Server(exports, limits)
     with tempfile.TemporaryDirectory(prefix="9pfs-") as directory:
         path = os.path.join(directory, "device.sock")
