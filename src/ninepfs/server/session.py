@@ -14,7 +14,7 @@ from ninepfs.server.fid import Fid
 from ninepfs.server.request import NamedError, Request, fail
 from ninepfs.server.xattr import XattrRead, XattrWrite
 from ninepfs.wire.codec import CODECS, PackInto, UnpackBody
-from ninepfs.wire.constants import READ_OVERHEAD, XATTR_REPLACE
+from ninepfs.wire.constants import IOHDRSZ, READ_OVERHEAD, XATTR_REPLACE
 from ninepfs.wire.errors import ename
 from ninepfs.wire.fields import Dialect, ProtocolError
 from ninepfs.wire.messages import NUMBERS, Rerror, Rflush, Rlerror
@@ -55,11 +55,11 @@ class Session:
         self.open_files = 0
         self.lock_count = 0
         self.max_payload = msize - READ_OVERHEAD
+        self.io_room = msize - IOHDRSZ
+        """What clients expect one read or write to carry, in bytes. It is also the iounit of directories that are read
+        as stats: Linux fills its buffer in pieces of an iounit, and there are clients that read nothing without one."""
         # Whole pages, so that clients whose requests follow it ask for aligned blocks.
-        self.iounit = (msize - 24) // 4096 * 4096 or msize - 24
-        self.listing_iounit = msize - 24
-        """Of directories that are read as stats. Linux fills its buffer in pieces of an iounit, so it is the whole
-        buffer; there are clients that read nothing when there is none."""
+        self.iounit = self.io_room // 4096 * 4096 or self.io_room
         codecs = CODECS[dialect]
         self._pack_error = codecs[NUMBERS[Rlerror if dialect is Dialect.L else Rerror]].pack_into
         self._pack_flush = codecs[NUMBERS[Rflush]].pack_into
@@ -300,7 +300,7 @@ class Session:
         carries, so that programs that go by it read and write in full messages."""
         told = self._blksizes.get(size)
         if told is None:
-            room = self.msize - 24
+            room = self.io_room
             told = room // size * size or room if size else room
             if len(self._blksizes) < 64:
                 self._blksizes[size] = told

@@ -56,7 +56,7 @@ def statfs(request: Request, fid: int) -> Rstatfs:
     """Block counts are scaled so that a block fits a message: clients derive their I/O size from it (as QEMU does)."""
     file = request.file(fid)
     kind, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen = file.export.driver.statfs(file.node)
-    factor = max(1, (request.session.msize - 24) // bsize) if bsize else 1
+    factor = max(1, request.session.io_room // bsize) if bsize else 1
     return Rstatfs(
         kind, bsize * factor, blocks // factor, bfree // factor, bavail // factor, files, ffree, fsid, namelen
     )

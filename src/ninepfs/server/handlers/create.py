@@ -15,6 +15,7 @@ from ninepfs.server.handlers.names import check_name
 from ninepfs.server.handlers.plan9 import (
     check_removable,
     end_with,
+    iounit_of,
     open_flags,
     read_as_directory,
 )
@@ -73,8 +74,7 @@ def create(request: Request, fid: int, name: bytes, perm: int, mode: int, extens
         give_up_opening(request, file)
     else:
         finish_opening(request, fid, file, handle)
-    session = request.session
-    return qid_of(file.export, identity, dialect), session.listing_iounit if file.listing else session.iounit
+    return qid_of(file.export, identity, dialect), iounit_of(request.session, file)
 
 
 def _new(file: Fid, name: bytes, perm: int, mode: int, extension: bytes, dialect: Dialect) -> New:

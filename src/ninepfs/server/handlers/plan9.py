@@ -16,6 +16,7 @@ from ninepfs.server.handlers.registry import handles
 from ninepfs.server.listing import Listing
 from ninepfs.server.qids import QidFields
 from ninepfs.server.request import Request, fail
+from ninepfs.server.session import Session
 from ninepfs.server.stats import ROOT, describe, qid_of, shown_qid
 from ninepfs.wire.codec import pack_stat
 from ninepfs.wire.constants import DM, NONUNAME, LFlag, OpenMode
@@ -102,8 +103,12 @@ def open(request: Request, fid: int, mode: int) -> tuple[QidFields, int]:  # noq
         give_up_opening(request, file)
         raise
     finish_opening(request, fid, file, handle)
-    session = request.session
-    return qid_of(export, identity, dialect), session.listing_iounit if file.listing else session.iounit
+    return qid_of(export, identity, dialect), iounit_of(request.session, file)
+
+
+def iounit_of(session: Session, file: Fid) -> int:
+    """What Ropen and Rcreate say of a file that is open now."""
+    return session.io_room if file.listing else session.iounit
 
 
 def read_as_directory(request: Request, file: Fid, handle: Any) -> None:
