@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from ninepfs.drivers import Driver
 from ninepfs.drivers.base import LEAVE, Attributes, Entry, Identity, User
-from ninepfs.wire.constants import NAME_MAX, DirentType, GetattrMask, LFlag
+from ninepfs.wire.constants import DIRENT_OVERHEAD, NAME_MAX, DirentType, GetattrMask, LFlag
 
 T = TypeVar("T")
 
@@ -229,7 +229,7 @@ class _Examiner:
         while True:
             taken = 0
             for entry in self.ask(path, "readdir", lambda at: list(self.driver.readdir(handle, at, room)), cookie):
-                size = 24 + len(entry[0])
+                size = DIRENT_OVERHEAD + len(entry[0])
                 if taken and taken + size > room:
                     break
                 taken += size

@@ -368,7 +368,7 @@ class LocalDriver(Driver[Node, Handle]):
         """Remove a new entry, of which this is the statx; not what somebody on the host has put in its place."""
         try:
             found = host.statx_at(parent, name)
-            if (found[6], found[11], found[12], found[19]) != (made[6], made[11], made[12], made[19]):
+            if not host.same_object(found, made):
                 return
             if stat.S_ISDIR(made[5]):
                 os.rmdir(name, dir_fd=parent)

@@ -95,6 +95,11 @@ def major(dev: int) -> int:
     return dev & 0xFFFFFFFF
 
 
+def same_object(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two results of statx are of one object: inode number, time of birth, device."""
+    return (one[6], one[11], one[12], one[19]) == (other[6], other[11], other[12], other[19])
+
+
 def statx_at(directory: int, name: bytes) -> tuple[int, ...]:
     """The fields of :class:`Statx`, as a plain tuple, of the entry ``name``, not followed if it is a symlink."""
     if statx(directory, name, BY_NAME, MASK, buffer.address):

@@ -321,7 +321,7 @@ class Tree:
             if host.is_missing(failure):
                 return False
             raise
-        return (fields[6], birth_of(fields), fields[19]) == (node.ino, node.birth, node.dev)
+        return node.same(fields[6], fields[19], birth_of(fields))
 
     def _open(self, node: Node, flags: int, directory: Descriptor | None = None) -> tuple[Descriptor, tuple[int, ...]]:
         """Open a node by its name in its directory, and be sure that it is the same object as before."""

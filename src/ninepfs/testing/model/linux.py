@@ -170,12 +170,11 @@ class LinuxSession(Session):
         handle = source.handle
         if handle is None:
             raise RefusedError(errno.EINVAL)
-        wrong = [
-            *([errno.ENOTDIR] if not handle.file.is_directory else []),
-            *([errno.EINVAL] if offset >= 1 << 63 else []),
-        ]
-        if wrong:
-            raise RefusedError(*wrong)
+        far = [errno.EINVAL] if offset >= 1 << 63 else []
+        if not handle.file.is_directory:
+            raise RefusedError(errno.ENOTDIR, *far)
+        if far:
+            raise RefusedError(*far)
         handle.file.accessed()
         return Dirents(self, source, handle, offset, min(count, self.msize - READ_OVERHEAD))
 
