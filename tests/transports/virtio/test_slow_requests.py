@@ -80,6 +80,23 @@ def opened(scene: Scene) -> QemuGuest:
     return guest
 
 
+def hanging(scene: Scene) -> tuple[QemuGuest, Sent, RingChannel]:
+    """A guest with a slow request, of tag 1, whose leader has been relieved; and its channel."""
+    guest = opened(scene)
+    scene.driver.block("getattr")
+    slow = send(guest, Tgetattr(0, 0x7FF), 1)
+    scene.driver.wait_entered()
+    other = send(guest, Tflush(77), 2)  # answered by another leader
+    assert other.answer(guest) == Rflush()
+    (channel,) = [
+        connection.channel
+        for connection in scene.served.server.engine.connections
+        if 1 in connection.desk.request.session.inflight
+    ]
+    assert isinstance(channel, RingChannel)
+    return guest, slow, channel
+
+
 def still_works(guest: Guest) -> None:
     assert isinstance(r(guest.transact(t(Tgetattr(0, 0x7FF), 9))), Rgetattr)
 
@@ -228,17 +245,7 @@ def test_what_ends_a_slow_request_is_answered_after_it(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, ending: Message
 ) -> None:
     """Also if the request is just then being answered, and no longer in flight."""
-    guest = opened(scene)
-    scene.driver.block("getattr")
-    slow = send(guest, Tgetattr(0, 0x7FF), 1)
-    scene.driver.wait_entered()
-    other = send(guest, Tflush(77), 2)  # answered by another leader
-    assert other.answer(guest) == Rflush()
-    (channel,) = [
-        connection.channel
-        for connection in scene.served.server.engine.connections
-        if 1 in connection.desk.request.session.inflight
-    ]
+    guest, slow, channel = hanging(scene)
     lock = Counted(channel.sending)
     monkeypatch.setattr(channel, "sending", lock)
     put = RingSpace.put
@@ -281,18 +288,7 @@ def test_many_pauses_while_requests_are_slow(scene: Scene) -> None:
 
 def test_there_is_nothing_to_look_for_while_a_queue_is_being_halted(scene: Scene) -> None:
     """Whoever looks would look for as long as the slow request takes."""
-    guest = opened(scene)
-    scene.driver.block("getattr")
-    slow = send(guest, Tgetattr(0, 0x7FF), 1)
-    scene.driver.wait_entered()
-    other = send(guest, Tflush(77), 2)  # answered by another leader
-    assert other.answer(guest) == Rflush()
-    (channel,) = [
-        connection.channel
-        for connection in scene.served.server.engine.connections
-        if 1 in connection.desk.request.session.inflight
-    ]
-    assert isinstance(channel, RingChannel)
+    guest, slow, channel = hanging(scene)
     pausing = threading.Thread(target=guest.pause)
     pausing.start()
     wait_until(lambda: channel._halting, "the queue is being halted")
