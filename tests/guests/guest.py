@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .process import Process, wait_until
+from .process import OnTheHost, Process, wait_until
 
 HERE = Path(__file__).resolve().parent
 LAST_LINES = 60  # of the console, shown with a failure
@@ -108,7 +108,7 @@ class Command:
         return self._file("out").read_text(errors="backslashreplace") if self._file("out").exists() else ""
 
 
-class Guest(ABC):
+class Guest(OnTheHost, ABC):
     """A guest, from power-on (entering the context) to power-off."""
 
     _numbers = itertools.count(1)
@@ -120,7 +120,6 @@ class Guest(ABC):
         self.environment = dict(environment or {})
         self.control = Path()
         self._waits = waits
-        self._process: Process | None = None
         self._commands = 0
         self._mounts = 0
 
@@ -169,17 +168,6 @@ class Guest(ABC):
         """Cut the power."""
         if self._process:
             self._process.kill()
-
-    @property
-    def alive(self) -> bool:
-        """Whether the guest runs."""
-        return self._process is not None and self._process.status is None
-
-    @property
-    def pid(self) -> int:
-        """The id of the process that the guest is on the host."""
-        assert self._process
-        return self._process.pid
 
     # --- scripts
 

@@ -101,3 +101,20 @@ class Process:
         if self._process.stdin:
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
+
+
+class OnTheHost:
+    """Something that is a process of the host while it runs: a guest, or a server."""
+
+    _process: Process | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.status is None
+
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        assert self._process
+        return self._process.pid

@@ -15,7 +15,7 @@ from typing import Self
 
 from .guest import GuestError, Mount
 from .network import Network
-from .process import Process, wait_until
+from .process import OnTheHost, Process, wait_until
 
 # Another server may be tried by putting its command line into this variable.
 # Placeholders: {address}, {port}, {share}, {model}, {socket}.
@@ -66,7 +66,7 @@ def _closed_parent(path: str) -> Path | None:
     return next((parent for parent in reversed(Path(path).parents) if not parent.stat().st_mode & 0o001), None)
 
 
-class Server(ABC):
+class Server(OnTheHost, ABC):
     """A server process; it is ready for guests while the context is entered."""
 
     def __init__(self, share: Path, *, user: int | None = None) -> None:
@@ -75,7 +75,6 @@ class Server(ABC):
         self.user = user
         self.directory = Path()
         self.log = Path()
-        self._process: Process | None = None
 
     @abstractmethod
     def _command_line(self) -> list[str]:
@@ -113,17 +112,6 @@ class Server(ABC):
         if self._process:
             self._process.terminate()
         shutil.rmtree(self.directory, ignore_errors=True)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        return self._process is not None and self._process.status is None
-
-    @property
-    def pid(self) -> int:
-        """The id of the server process."""
-        assert self._process
-        return self._process.pid
 
     @property
     def model(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -29,6 +30,20 @@ class HostFile:
     def unlock(self, start: int, length: int) -> None:
         """Give the range back."""
         fcntl.lockf(self.fd, fcntl.LOCK_UN, length, start)
+
+
+def copy_both_ways(rig: Rig[Any], mount: Mount) -> None:
+    """What the host writes the guest reads, and the other way round, in pieces that begin anywhere in a page."""
+    data = os.urandom(10_000_003)
+    from_host, from_guest = rig.share / "from-host", rig.share / "from-guest"
+    from_host.write_bytes(data)
+    directory = rig.directory(mount)
+    rig.run(f"dd if={directory}/from-host of=/tmp/data bs=123457 status=none")
+    sums = rig.run(f"md5sum </tmp/data; md5sum <{directory}/from-host; rm {directory}/from-host").output.split()
+    assert {sums[0], sums[2]} == {hashlib.md5(data).hexdigest()}
+    rig.run(f"dd if=/tmp/data of={directory}/from-guest bs=99991 status=none conv=fsync; rm /tmp/data")
+    assert from_guest.read_bytes() == data
+    from_guest.unlink()
 
 
 def lock_in_turn(rig: Rig[Any], mount: Mount) -> None:
