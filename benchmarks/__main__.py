@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from benchmarks import table
-from benchmarks.console import machine_text, progress
+from benchmarks.console import machine_text, progress, with_json
 from benchmarks.measure import DEFAULT_ROWS, KINDS, Bench, Row, as_json
 from benchmarks.programs import UnavailableError, build
 from benchmarks.servers import Server, diod, floor, ours
@@ -51,7 +51,7 @@ def _pairs(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 @click.option("--read-msize", type=click.IntRange(4096, 16 << 20), default=1 << 20, show_default=True,
               help="The same for sequential reads; a server may agree to less.")  # fmt: skip
 @click.option("--servers", "-s", default=",".join(_KNOWN), show_default=True,
-              help="Which servers; the first one is compared with each other.")  # fmt: skip
+              help="Which servers; the first one is compared with each other, --server's too.")  # fmt: skip
 @click.option("--server", "others", metavar="NAME=COMMAND", multiple=True, callback=_pairs,
               help="Another server: {socket} in its command stands for the unix socket to listen on, {dir} for the "
                    "directory to share.")  # fmt: skip
@@ -60,8 +60,7 @@ def _pairs(_: click.Context, parameter: click.Parameter, texts: tuple[str, ...])
 @click.option("--memory/--no-memory", default=True, help="Whether to measure memory, too.")
 @click.option("--directory", "-d", type=click.Path(exists=True, file_okay=False), default=None,
               help="Where to put the files that are served. Default: where temporary files are.")  # fmt: skip
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path),
-              help="A file to write all numbers to, for programs.")  # fmt: skip
+@with_json
 def main(
     rows: tuple[Row, ...],
     rounds: int,
@@ -84,7 +83,7 @@ def main(
         where = Path(work)
         try:
             load = build("load", where)
-            chosen = _servers([*servers.split(","), *others], others, anames, where)
+            chosen = _servers(list(dict.fromkeys([*servers.split(","), *others])), others, anames, where)
         except UnavailableError as failure:
             click.echo(failure, err=True)
             sys.exit(1)

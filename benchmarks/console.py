@@ -1,12 +1,17 @@
-"""What the benchmarks say about themselves."""
+"""What the benchmarks have in common on the command line, and say about themselves."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
+from pathlib import Path
 
 import click
+
+with_json = click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path),
+                         help="A file to write all numbers to, for programs.")  # fmt: skip
+"""The option of all benchmarks that compare."""
 
 
 def machine_text() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from benchmarks import machines, programs, table
-from benchmarks.console import machine_text, progress
+from benchmarks.console import machine_text, progress, with_json
 from benchmarks.machines import KERNELS
 from benchmarks.mounted import LOADS, Load, MountedBench, Results, Sample, geometric_mean
 
@@ -41,8 +41,7 @@ def _loads(_: click.Context, __: click.Parameter, text: str | None) -> tuple[Loa
               help="Measure also QEMU's own device with a plain interrupt line, which ours has.")  # fmt: skip
 @click.option("--directory", "-d", type=click.Path(exists=True, file_okay=False), default="/var/tmp", show_default=True,
               help="Where to put the files that are served.")  # fmt: skip
-@click.option("--json", "json_file", type=click.Path(dir_okay=False, writable=True, path_type=Path),
-              help="A file to write all numbers to, for programs.")  # fmt: skip
+@with_json
 def main(
     loads: tuple[Load, ...],
     rounds: int,

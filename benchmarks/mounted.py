@@ -10,7 +10,7 @@ import shutil
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -91,13 +91,7 @@ class Sample:
     @classmethod
     def middle(cls, samples: Sequence[Sample]) -> Sample:
         """The median of each number."""
-        return cls(
-            median(sample.rate for sample in samples),
-            median(sample.processor_us for sample in samples),
-            median(sample.qemu_us for sample in samples),
-            median(sample.server_us for sample in samples),
-            median(sample.others for sample in samples),
-        )
+        return cls(*map(median, zip(*map(astuple, samples), strict=True)))
 
 
 Results = dict[Load, dict[str, Sample]]
