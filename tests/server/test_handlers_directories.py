@@ -203,6 +203,13 @@ def test_readdir_needs_an_open_directory(client: Client, share: Path) -> None:
         client.readdir(opened(client, "file"))
 
 
+def test_a_file_is_no_directory_at_any_cookie(client: Client, share: Path) -> None:
+    (share / "file").touch()
+    fid = opened(client, "file")
+    for offset in (0, 1, (1 << 63) - 1, 1 << 63):
+        assert error(client.readdir, fid, offset) in (errno.ENOTDIR, errno.EINVAL)
+
+
 @pytest.mark.parametrize("offset", [1 << 63, (1 << 64) - 1])
 def test_cookies_that_were_never_given_are_harmless(client: Client, share: Path, offset: int) -> None:
     fid = opened(client, flags=0)

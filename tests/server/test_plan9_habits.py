@@ -70,6 +70,19 @@ def test_what_does_not_fit_into_a_small_message_is_an_error_and_no_more(share: P
         assert client.stat(fid).stat.name == b"short"
 
 
+def test_a_target_that_fits_into_no_answer_is_left_out_of_a_listing(share: Path, no_defects: Records) -> None:
+    """And the rest of the directory is listed all the same."""
+    (share / "file").touch()
+    (share / "far").symlink_to("x" * 1000)
+    (share / "near").symlink_to("x")
+    with serve_pair(LocalDriver(share), msize=1000, dialect=Dialect.U) as served:
+        client = served.client
+        found = {entry.name: entry.extension for entry in entries(client, opened9(client), 1000)}
+        assert found == {b"file": b"HARDLINKCOUNT 1", b"far": b"", b"near": b"x"}
+        with fails(errno.ENAMETOOLONG):
+            client.stat(walk(client, "far"))
+
+
 @pytest.mark.parametrize("dialect", OLD)
 @pytest.mark.parametrize("asked", [0, 7, MIN_MSIZE_PLAN9 - 1])
 def test_what_holds_no_reply_is_no_session(served: Served, dialect: Dialect, asked: int) -> None:
