@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -22,15 +23,21 @@ SOMETIMES = {
     "attached-users-own-what-they-create",
     # timing
     "readdir-in-parallel-by-one-fid",
-    "version-may-be-followed-at-once",
 }
 """Differences that do not show in every run, because of this."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(DIOD is None, reason="diod is not installed")]
 
 
-@pytest.fixture
-def diod(tmp_path: Path, share: Path) -> Iterator[Setting]:
+TRIES = 4
+"""diod ends itself now and then, when a client leaves while a reply is on its way (docs/check.md): then it is started
+again, and all cases are run again."""
+
+
+@contextmanager
+def diod(tmp_path: Path, share: Path) -> Iterator[tuple[Setting, subprocess.Popen[bytes]]]:
+    """A running diod, and how to connect to it."""
+    (tmp_path / "diod.sock").unlink(missing_ok=True)
     url = f"unix://{tmp_path}/diod.sock"
     command = [DIOD or "", "-f", "-n", "-N", "-l", f"{tmp_path}/diod.sock", "-e", str(share), "-L", "stderr"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
@@ -42,14 +49,23 @@ def diod(tmp_path: Path, share: Path) -> Iterator[Setting]:
                     break
                 except OSError:
                     time.sleep(0.01)
-            yield Setting(lambda: connect_socket(url, 5), os.fsencode(share), n_uname=os.geteuid(), timeout=2)
+            setting = Setting(lambda: connect_socket(url, 5), os.fsencode(share), n_uname=os.geteuid(), timeout=2)
+            yield setting, process
         finally:
             process.kill()
 
 
-def test_differences_are_known(diod: Setting, share: Path) -> None:
+def test_differences_are_known(tmp_path: Path, share: Path) -> None:
     profile = PROFILES["diod"]
-    report = run(diod, all_cases(), quirks=profile)
+    for _ in range(TRIES):
+        with diod(tmp_path, share) as (setting, process):
+            report = run(setting, all_cases(), quirks=profile)
+            time.sleep(0.1)
+            ended_itself = process.poll() is not None
+        if not (report.aborted and ended_itself):
+            break
+        shutil.rmtree(share)
+        share.mkdir()
     assert report.aborted == ""
     failed = [result for result in report.results if result.outcome.kind is Kind.FAIL]
     assert [f"{one.case.name}: {one.outcome.expected} | {one.outcome.got}" for one in failed] == []

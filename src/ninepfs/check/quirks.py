@@ -33,7 +33,9 @@ def _each(names: str, quirk: Quirk) -> dict[str, Quirk]:
 
 _DIOD = {
     # --- it ends itself, or hangs
-    "version-may-be-followed-at-once": Quirk(FAULT, "requests behind a Tversion may be carried out before it"),
+    "version-may-be-followed-at-once": Quirk(
+        FAULT, "requests behind a Tversion may be carried out before it, and now and then end the server", True
+    ),
     "version-again-drops-what-is-in-flight": Quirk(
         FAULT, "requests in flight go on after a second Tversion, answer late, and now and then end the server", True
     ),
