@@ -10,9 +10,11 @@ from ninepfs.drivers.base import IdentityFields
 from ninepfs.wire.constants import QidType
 from ninepfs.wire.fields import Qid
 
-_TYPES = {stat.S_IFDIR: int(QidType.DIR), stat.S_IFLNK: int(QidType.SYMLINK)}
+TYPES = {stat.S_IFDIR: int(QidType.DIR), stat.S_IFLNK: int(QidType.SYMLINK)}
+"""By the S_IFMT part of the mode; all others are 0."""
 
-_FOREIGN = 1 << 63
+FOREIGN = 1 << 63
+"""Paths from here on do not hold an inode number of the export's own device."""
 
 QidFields: TypeAlias = tuple[int, int, int]
 """(type, version, path)."""
@@ -36,17 +38,17 @@ class QidMap:
     def fields(self, identity: IdentityFields) -> QidFields:
         """The same as a plain tuple, which is faster to make."""
         mode, ino, version, dev = identity
-        if dev != self.device or ino >= _FOREIGN:
+        if dev != self.device or ino >= FOREIGN:
             ino = self._foreign(dev, ino)
-        return _TYPES.get(mode & 0o170000, 0), version, ino
+        return TYPES.get(mode & 0o170000, 0), version, ino
 
     def path(self, ino: int, dev: int) -> int:
         """The path of an object alone."""
-        if dev != self.device or ino >= _FOREIGN:
+        if dev != self.device or ino >= FOREIGN:
             return self._foreign(dev, ino)
         return ino
 
     @staticmethod
     def _foreign(dev: int, ino: int) -> int:
         digest = blake2b(dev.to_bytes(8, "little") + ino.to_bytes(8, "little"), digest_size=8).digest()
-        return _FOREIGN | int.from_bytes(digest, "little")
+        return FOREIGN | int.from_bytes(digest, "little")

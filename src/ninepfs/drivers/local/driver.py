@@ -121,11 +121,11 @@ class LocalDriver(Driver[Node, Handle]):
             fd = self.tree.directory(node)
         elif node.format != _DIR:
             raise host.error(errno.ENOTDIR)
-        buffer = _buffer
-        if _statx(fd, name, _BY_NAME, _MASK, buffer.address):
+        memory, address = _buffer.place
+        if _statx(fd, name, _BY_NAME, _MASK, address):
             host.statx_at(fd, name)  # raises the error
             return self.lookup(node, name)
-        mode, ino, size, birth, birth_ns, mtime, mtime_ns, dev = _unpack_identity(buffer.memory)
+        mode, ino, size, birth, birth_ns, mtime, mtime_ns, dev = _unpack_identity(memory)
         birth = birth << 30 | birth_ns
         live = node.children.get(name)
         child = live() if live is not None else None
@@ -247,7 +247,8 @@ class LocalDriver(Driver[Node, Handle]):
             handle.listing = Listing(handle.fd, node.ino if node.parent is None else None)
         elif flags & _TRUNC:
             fields = host.statx_fd(handle.fd)
-        node.opened = (ref(handle), *[opened for opened in node.opened if opened() is not None])
+        others = [opened for opened in node.opened if opened() is not None] if node.opened else ()
+        node.opened = (ref(handle), *others)
         return handle, _identity(fields)
 
     @staticmethod

@@ -77,11 +77,12 @@ MASK = ctypes.c_uint(_STATX_BASIC_AND_BTIME)
 
 
 class _Buffer(threading.local):
-    """Each thread's place for a struct statx."""
+    """Each thread's place for a struct statx: the memory, and its address as an argument. Together, since asking for
+    what belongs to a thread takes longer than anything else here but the system call."""
 
     def __init__(self) -> None:
-        self.memory = ctypes.create_string_buffer(256)
-        self.address = ctypes.c_void_p(ctypes.addressof(self.memory))
+        memory = ctypes.create_string_buffer(256)
+        self.place = memory, ctypes.c_void_p(ctypes.addressof(memory))
 
 
 buffer = _Buffer()
@@ -102,9 +103,10 @@ def same_object(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 def statx_at(directory: int, name: bytes) -> tuple[int, ...]:
     """The fields of :class:`Statx`, as a plain tuple, of the entry ``name``, not followed if it is a symlink."""
-    if statx(directory, name, BY_NAME, MASK, buffer.address):
+    memory, address = buffer.place
+    if statx(directory, name, BY_NAME, MASK, address):
         return _again(directory, name, BY_NAME)
-    return _unpack_statx(buffer.memory)
+    return _unpack_statx(memory)
 
 
 _statx_at_once = ctypes.PyDLL(None).statx
@@ -117,27 +119,30 @@ def statx_fd_at_once(fd: int) -> tuple[int, ...]:
     Giving the interpreter lock away and taking it back costs an eighth of a Tgetattr, and a fifth when two sessions are
     busy.
     """
-    if _statx_at_once(fd, b"", _BY_FD, MASK, buffer.address):
+    memory, address = buffer.place
+    if _statx_at_once(fd, b"", _BY_FD, MASK, address):
         return _again(fd, b"", _BY_FD)
-    return _unpack_statx(buffer.memory)
+    return _unpack_statx(memory)
 
 
 def statx_fd(fd: int) -> tuple[int, ...]:
     """The same of an open descriptor, also an O_PATH one."""
-    if statx(fd, b"", _BY_FD, MASK, buffer.address):
+    memory, address = buffer.place
+    if statx(fd, b"", _BY_FD, MASK, address):
         return _again(fd, b"", _BY_FD)
-    return _unpack_statx(buffer.memory)
+    return _unpack_statx(memory)
 
 
 def _again(fd: int, name: bytes, how: ctypes.c_int) -> tuple[int, ...]:
     """After a statx that failed: raise its error; or its result, for what is there now."""
+    memory, address = buffer.place
     for _ in range(_TRIES):
         if name:
             os.stat(name, dir_fd=fd, follow_symlinks=False)  # raises the error
         else:
             os.fstat(fd)
-        if not statx(fd, name, how, MASK, buffer.address):
-            return _unpack_statx(buffer.memory)
+        if not statx(fd, name, how, MASK, address):
+            return _unpack_statx(memory)
     raise error(errno.ENOSYS)
 
 

@@ -254,9 +254,9 @@ class Tree:
                 directory = self.directory(parent)
             parent.used = True
             # host.statx_at written out: attributes are what clients ask for most.
-            buffer = _buffer
-            if not _statx(directory, node.name, _BY_NAME, _MASK, buffer.address):
-                fields = _unpack_statx(buffer.memory)
+            memory, address = _buffer.place
+            if not _statx(directory, node.name, _BY_NAME, _MASK, address):
+                fields = _unpack_statx(memory)
                 if fields[6] == node.ino and fields[11] << 30 | fields[12] == node.birth and fields[19] == node.dev:
                     asked = node.asked = node.asked + 1
                     if not asked % HOT:
