@@ -251,13 +251,9 @@ class RingChannel(Channel):
         with self._taking:
             queue = self._queue
             if not self._halting and queue is not None and queue.listen():
-                queue.rest()
                 return
         if not self.ended:
             self._poll.poll(-1, 2)  # kick, and wake; room for more than there can be takes time to get
-        with self._taking:
-            if not self._halting and queue is not None and queue is self._queue:
-                queue.rest()
 
     # --- replies
 

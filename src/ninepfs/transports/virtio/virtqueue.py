@@ -11,11 +11,9 @@ everything on other processors. Taking and releasing a lock is one.
 
 from __future__ import annotations
 
-import functools
 import platform
-import struct
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic
 
 from ninepfs.transports.virtio.chains import INDIRECT, MAX_CHAIN, ChainT, Entry, MakeChain, QueueError, follow, pages
@@ -47,8 +45,8 @@ _REMEMBERED = 512
 
 
 class Virtqueue(Generic[ChainT]):
-    """One queue while it runs. :meth:`pop`, :meth:`listen` and :meth:`rest` are for one thread at a time, and so is
-    :meth:`publish`; :meth:`push` is for any.
+    """One queue while it runs. :meth:`pop` and :meth:`listen` are for one thread at a time, and so is :meth:`publish`;
+    :meth:`push` is for any.
 
     Args:
         memory: the guest's memory.
@@ -88,22 +86,25 @@ class Virtqueue(Generic[ChainT]):
         self._descriptors = memory.at_user(descriptors, DESCRIPTOR.size * size)
         # As arrays of u16, in which the header is two elements.
         self._available = memory.at_user(available, RING_HEADER.size + AVAILABLE_ELEMENT.size * size + after).cast("H")
-        self._used = memory.at_user(used, RING_HEADER.size + USED_ELEMENT.size * size + after)
-        self._used_words = self._used.cast("H")
+        whole = memory.at_user(used, RING_HEADER.size + USED_ELEMENT.size * size + after)
+        self._used_words = whole.cast("H")
+        # As numbers of 64 bits: the head, and in the upper half the length.
+        self._used_elements = whole[RING_HEADER.size : RING_HEADER.size + USED_ELEMENT.size * size].cast("Q")
         self.next = start & 0xFFFF
         """The index of the next available entry to look at."""
         self._used_next = self._used_words[1]
         self._told: int | None = None
         """The used index when it was last considered to notify the driver."""
         self._finished: list[int] = []
-        """What was pushed: head, length, and so on."""
+        """What was pushed, as elements of the used ring."""
         self._taken: dict[int, ChainT | None] = {}
         """By head, the chains that the driver does not have back; None for those of an earlier queue."""
         self._known: dict[bytes, ChainT] = {}
         """Small indirect tables that were met, and the chains that came of them. Drivers use the same memory again and
         again, and a table of the same content is the same chain: looking at it anew takes four times as long."""
         self._fence = threading.Lock()
-        self.rest()
+        self._listening = True
+        """Whether the driver is to notify us, where it goes by that and not by an index."""
 
     # --- available
 
@@ -117,6 +118,9 @@ class Virtqueue(Generic[ChainT]):
         Raises:
             ProtocolError: the driver broke the rules; nothing was taken.
         """
+        if self._listening and not self._event:
+            self._listening = False
+            self._used_words[0] = USED_NO_NOTIFY
         available, at = self._available, self.next
         index = available[1]
         if index == at:
@@ -202,25 +206,19 @@ class Virtqueue(Generic[ChainT]):
         """Give a chain back, of whose writable memory ``length`` bytes were written. The driver sees it after
         :meth:`publish`."""
         del self._taken[head]
-        self._finished.extend((head, length))  # in one call: other threads may do the same
+        self._finished.append(head | length << 32)
 
     def publish(self) -> bool:
         """Let the driver see what was pushed. Returns whether it wants to be notified."""
         finished = self._finished
-        count = len(finished)
+        count = len(finished)  # others may be pushing
         if not count:
             return False
-        numbers = finished[:count]
+        index, mask, elements = self._used_next, self._mask, self._used_elements
+        for element in finished[:count]:
+            elements[index & mask] = element
+            index += 1
         del finished[:count]
-        index = self._used_next
-        at = index & self._mask
-        before_end = 2 * (self.size - at)
-        if count <= before_end:
-            _pack_used(self._used, at, numbers)
-        else:
-            _pack_used(self._used, at, numbers[:before_end])
-            _pack_used(self._used, 0, numbers[before_end:])
-        index += count >> 1
         if _UNORDERED:
             with self._fence:
                 pass
@@ -253,27 +251,13 @@ class Virtqueue(Generic[ChainT]):
     # --- notifications from the driver
 
     def listen(self) -> bool:
-        """Ask the driver to notify the device of what becomes available from now on. Returns whether something is
-        available already."""
+        """Ask the driver to notify the device of what becomes available from now on, until :meth:`pop` is called.
+        Returns whether something is available already."""
         if self._event:
             self._used_words[2 + 4 * self.size] = self.next
         else:
+            self._listening = True
             self._used_words[0] = 0
         with self._fence:
             pass
         return self._available[1] != self.next
-
-    def rest(self) -> None:
-        """Notifications are not needed; with an event index there are none anyway as long as nothing is popped."""
-        if not self._event:
-            self._used_words[0] = USED_NO_NOTIFY
-
-
-def _pack_used(used: memoryview, at: int, numbers: list[int]) -> None:
-    """Write entries of the used ring: head and length of each, one behind the other."""
-    _pack_numbers(len(numbers))(used, RING_HEADER.size + USED_ELEMENT.size * at, *numbers)
-
-
-@functools.lru_cache(256)
-def _pack_numbers(count: int) -> Callable[..., None]:
-    return struct.Struct(f"<{count}I").pack_into
