@@ -44,6 +44,9 @@ _NOATIME = int(LFlag.NOATIME)
 _BTIME = int(GetattrMask.BTIME)
 _GEN = int(GetattrMask.GEN)
 _BASIC = int(GetattrMask.BASIC)
+_MODE, _UID, _GID, _SIZE = (int(bit) for bit in (SetattrMask.MODE, SetattrMask.UID, SetattrMask.GID, SetattrMask.SIZE))
+_ATIME, _MTIME, _CTIME = (int(bit) for bit in (SetattrMask.ATIME, SetattrMask.MTIME, SetattrMask.CTIME))
+_ATIME_SET, _MTIME_SET = int(SetattrMask.ATIME_SET), int(SetattrMask.MTIME_SET)
 _KNOWN = _ACCMODE | sum(int(flag) for flag in _FLAGS)
 _TO_OPEN = _KNOWN & ~_EXCL
 _TO_CREATE = _KNOWN & ~(_DIRECTORY | _TRUNC)
@@ -64,7 +67,7 @@ _ALONE = _references()
 
 @functools.lru_cache(1024)
 def _host_flags(flags: int) -> int:
-    result = flags & LFlag.ACCMODE | os.O_CLOEXEC | os.O_NOCTTY
+    result = flags & _ACCMODE | os.O_CLOEXEC | os.O_NOCTTY
     for flag, bit in _FLAGS.items():
         if flags & flag:
             result |= bit
@@ -184,21 +187,21 @@ class LocalDriver(Driver[Node, Handle]):
     def setattr(self, node: Node, handle: Handle | None, changes: Changes) -> None:
         fd = handle.fd if handle is not None else self.tree.grip(node)
         valid = changes.valid
-        if valid & SetattrMask.MODE:
+        if valid & _MODE:
             if node.format == _LNK:
                 raise host.error(errno.EOPNOTSUPP)
             os.chmod(fd.path, changes.mode & 0o7777)
-        if valid & (SetattrMask.ATIME | SetattrMask.MTIME):
+        if valid & (_ATIME | _MTIME):
             host.utimens(
                 fd.path,
-                _time(valid & SetattrMask.ATIME, valid & SetattrMask.ATIME_SET, changes.atime_sec, changes.atime_nsec),
-                _time(valid & SetattrMask.MTIME, valid & SetattrMask.MTIME_SET, changes.mtime_sec, changes.mtime_nsec),
+                _time(valid & _ATIME, valid & _ATIME_SET, changes.atime_sec, changes.atime_nsec),
+                _time(valid & _MTIME, valid & _MTIME_SET, changes.mtime_sec, changes.mtime_nsec),
             )
-        if valid & (SetattrMask.UID | SetattrMask.GID) or valid & 0x7F == SetattrMask.CTIME:
-            uid = changes.uid if valid & SetattrMask.UID else LEAVE
-            gid = changes.gid if valid & SetattrMask.GID else LEAVE
+        if valid & (_UID | _GID) or valid & 0x7F == _CTIME:
+            uid = changes.uid if valid & _UID else LEAVE
+            gid = changes.gid if valid & _GID else LEAVE
             host.chown_fd(fd, uid, gid)
-        if valid & SetattrMask.SIZE:
+        if valid & _SIZE:
             self._truncate(node, handle, fd, changes.size)
 
     @staticmethod
