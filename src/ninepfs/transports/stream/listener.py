@@ -1,31 +1,25 @@
-"""Listening on addresses, and taking over sockets that somebody else opened."""
+"""Accepting clients on an address."""
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import select
 import socket
-import stat
 import threading
 import time
 
 from ninepfs.address import FdAddress, ListenAddress, TcpAddress, UnixAddress, VhostUserAddress, VsockAddress
 from ninepfs.server.server import Server
+from ninepfs.transports.stream import sockets
 from ninepfs.transports.stream.channel import StreamChannel
+from ninepfs.transports.stream.sockets import ListenError, peer_name, reason
 
 log = logging.getLogger("ninepfs.stream")
-
-_BACKLOG = 128
 
 _SILENCE = 10.0
 """Seconds for which all must have gone well before it is said again that clients cannot be accepted: near a limit, some
 can and some cannot."""
-
-
-class ListenError(Exception):
-    """An address cannot be listened on; the text is one plain sentence."""
 
 
 class Listener:
@@ -50,7 +44,7 @@ class Listener:
         except BaseException:
             os.close(self._wake)
             raise
-        self.connected = not _listens(self._socket)
+        self.connected = not sockets.listens(self._socket)
         """Whether the socket is a client already; there will be no other."""
         self.address = self._resolved(address)
         """Where it listens: with the address that a name stands for, and the port that was chosen."""
@@ -81,14 +75,9 @@ class Listener:
         os.close(self._wake)
         if self.connected:
             return
+        if self._unlink is not None:  # before it looks abandoned, and another server replaces it
+            sockets.unlink(*self._unlink)
         self._socket.close()
-        if self._unlink is not None:
-            path, inode = self._unlink
-            try:
-                if os.stat(path).st_ino == inode:
-                    os.unlink(path)
-            except OSError:
-                pass
 
     def close(self) -> None:
         """After the server has stopped: let go of what is not a session and still connected."""
@@ -101,14 +90,11 @@ class Listener:
                 case UnixAddress(path):
                     return self._open_unix(path)
                 case TcpAddress(host, port):
-                    return _open_tcp(host, port)
+                    return sockets.listen_tcp(host, port)
                 case VsockAddress(cid, port):
-                    sock = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
-                    sock.bind((socket.VMADDR_CID_ANY if cid is None else cid, port))
-                    sock.listen(_BACKLOG)
-                    return sock
+                    return sockets.listen_vsock(cid, port)
                 case FdAddress(fd):
-                    return _inherit(fd)
+                    return sockets.inherit(fd)
                 case VhostUserAddress():
                     raise ListenError(f"{address} is not the address of a stream")
         except socket.gaierror as failure:
@@ -117,26 +103,8 @@ class Listener:
             raise ListenError(f"cannot listen on {address}: {reason(failure)}") from None
 
     def _open_unix(self, path: str) -> socket.socket:
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            try:
-                sock.bind(path)
-            except OSError as failure:
-                if failure.errno != errno.EADDRINUSE:
-                    raise
-                if not stat.S_ISSOCK(os.lstat(path).st_mode):
-                    raise ListenError(
-                        f"cannot listen on {UnixAddress(path)}: there is a file that is no socket"
-                    ) from None
-                if not _abandoned(path):
-                    raise
-                os.unlink(path)  # left behind by a server that is gone
-                sock.bind(path)
-            sock.listen(_BACKLOG)
-            self._unlink = path, os.stat(path).st_ino
-        except BaseException:
-            sock.close()
-            raise
+        sock = sockets.listen_unix(path)
+        self._unlink = path, os.stat(path).st_ino
         return sock
 
     def _resolved(self, address: ListenAddress) -> ListenAddress:
@@ -182,23 +150,6 @@ class Listener:
             client.close()
 
 
-def _open_tcp(host: str, port: int) -> socket.socket:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    # A name may have addresses of both kinds (localhost mostly does), and Linux 6.1 mounts from the older one only.
-    family, _, _, _, where = min(found, key=lambda one: one[0] != socket.AF_INET)
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(where)
-        sock.listen(_BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
 def _prepare_tcp(client: socket.socket) -> None:
     """Replies leave at once, and a client that vanished without a word is noticed in two minutes: its locks would else
     be held for ever."""
@@ -208,80 +159,3 @@ def _prepare_tcp(client: socket.socket) -> None:
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 120_000)
-
-
-def _inherit(fd: int) -> socket.socket:
-    try:
-        mode = os.fstat(fd).st_mode
-    except OSError:
-        raise ListenError(f"descriptor {fd} is not open; pass an open socket, or use another address") from None
-    if not stat.S_ISSOCK(mode):
-        raise ListenError(f"descriptor {fd} is not a socket")
-    sock = socket.socket(fileno=fd)
-    wrong = "is not a stream socket" if sock.type != socket.SOCK_STREAM else _alone(sock)
-    if wrong:
-        sock.detach()
-        raise ListenError(f"descriptor {fd} {wrong}")
-    os.set_inheritable(fd, False)
-    return sock
-
-
-def _alone(sock: socket.socket) -> str:
-    """What is wrong with a socket that nobody is or can be connected to."""
-    if not _listens(sock):
-        try:
-            sock.getpeername()
-        except OSError:
-            return "is a socket that neither listens nor is connected"
-    return ""
-
-
-def _listens(sock: socket.socket) -> bool:
-    return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
-
-
-def _abandoned(path: str) -> bool:
-    """Whether nobody listens on a unix socket that exists."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1)
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-    return False
-
-
-def reason(failure: OSError) -> str:
-    """Why an address cannot be had, for the end of a sentence."""
-    if failure.errno == errno.EADDRINUSE:
-        return "the address is in use; stop the other server or choose another address"
-    if failure.errno == errno.ECONNREFUSED:
-        return "nobody listens there; start the virtual machine first"
-    if failure.errno == errno.EADDRNOTAVAIL:
-        return "this machine has no such address"
-    return (failure.strerror or str(failure)).lower()
-
-
-def peer_name(client: socket.socket) -> str:
-    """What to call a client in the log."""
-    match client.family:
-        case socket.AF_INET:
-            host, port = client.getpeername()
-            return f"{host}:{port}"
-        case socket.AF_INET6:
-            host, port, *_ = client.getpeername()
-            return f"[{host}]:{port}"
-        case socket.AF_UNIX:
-            pid, uid, _ = _credentials(client)
-            return f"process {pid} of user {uid}"
-        case socket.AF_VSOCK:
-            cid, port = client.getpeername()
-            return f"vsock {cid}:{port}"
-    return "client"
-
-
-def _credentials(client: socket.socket) -> tuple[int, int, int]:
-    raw = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return tuple(int.from_bytes(raw[i : i + 4], "little") for i in (0, 4, 8))  # type: ignore[return-value]

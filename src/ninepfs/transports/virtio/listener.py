@@ -9,7 +9,8 @@ import threading
 
 from ninepfs.address import ListenAddress, VhostUserAddress
 from ninepfs.server.server import Server
-from ninepfs.transports.stream.listener import Listener, ListenError, peer_name, reason
+from ninepfs.transports.stream.listener import Listener
+from ninepfs.transports.stream.sockets import ListenError, peer_name, reason
 from ninepfs.transports.virtio.constants import U64, HeaderFlag
 from ninepfs.transports.virtio.device import ANSWERED, Device
 from ninepfs.transports.virtio.link import Link, Message
