@@ -355,7 +355,8 @@ def test_a_server_that_speaks_a_lesser_dialect() -> None:
     ("reply", "error", "text"),
     [
         (m.Rversion(8192, b"unknown"), OSError, "does not speak 9P2000.L, it answers 'unknown'"),
-        (m.Rversion(100, b"9P2000.L"), ProtocolError, "too small"),
+        (m.Rversion(2048, b"9P2000.L"), ProtocolError, "2048 bytes is too small, 4096 are needed"),
+        (m.Rversion(100, b"9P2000"), ProtocolError, "100 bytes is too small, 256 are needed"),
         (m.Rlerror(errno.EIO), OSError, "Input/output error"),
         (m.Rclunk(), ProtocolError, "answered Tversion with Rclunk"),
     ],
@@ -363,6 +364,11 @@ def test_a_server_that_speaks_a_lesser_dialect() -> None:
 def test_versions_that_do_not_fit(reply: Message, error: type[Exception], text: str) -> None:
     with Peer(lambda peer: peer.answer(reply)) as peer, pytest.raises(error, match=text):
         Client.over(peer.client_socket)
+
+
+def test_a_small_msize_does_in_9p2000() -> None:
+    with Peer(lambda peer: peer.answer(m.Rversion(512, b"9P2000"))) as peer:
+        assert Client.over(peer.client_socket, attach=False).msize == 512
 
 
 def test_a_refused_version_in_the_old_error_format() -> None:

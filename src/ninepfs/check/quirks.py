@@ -104,7 +104,8 @@ _DIOD = {
         Quirk(FAULT, "'..' leads above the export, to all of the host that its user may see"),
     ),
     **_each(
-        "walk-of-an-empty-name-is-refused walk-of-a-name-with-a-slash-is-refused traversal-by-slashes-in-names "
+        "walk-of-an-empty-name-leads-nowhere-else walk-of-a-name-with-a-slash-is-refused "
+        "traversal-by-slashes-in-names "
         "create-of-a-name-with-a-slash-is-refused link-names-are-checked symlink-names-are-checked "
         "mknod-names-are-checked rename-names-are-checked traversal-by-created-names",
         Quirk(FAULT, "names are not checked: one with slashes is taken for a path, also out of the export"),

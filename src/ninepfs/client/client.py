@@ -16,7 +16,7 @@ from ninepfs.client.paths import Path, about, split_path
 from ninepfs.client.requests import Name, Requests
 from ninepfs.client.tree import Tree, not_found, walk_names
 from ninepfs.wire import Dialect, ProtocolError
-from ninepfs.wire.constants import DEFAULT_MSIZE, MIN_MSIZE, NOFID
+from ninepfs.wire.constants import DEFAULT_MSIZE, NOFID
 from ninepfs.wire.messages import Rversion
 
 
@@ -123,8 +123,10 @@ class Client(Requests):
         if agreed is None or agreed > dialect:
             offer, answer = dialect.version.decode(), reply.version.decode(errors="replace")
             raise OSError(errno.EPROTONOSUPPORT, f"the server does not speak {offer}, it answers {answer!r}")
-        if reply.msize < min(MIN_MSIZE, msize):
-            raise ProtocolError(f"the server's msize of {reply.msize} bytes is too small, {MIN_MSIZE} are needed")
+        if reply.msize < min(agreed.min_msize, msize):
+            raise ProtocolError(
+                f"the server's msize of {reply.msize} bytes is too small, {agreed.min_msize} are needed"
+            )
 
     @property
     def root(self) -> Tree:

@@ -179,7 +179,7 @@ def create_of_a_directory_opens_it(trial: Trial) -> None:
 
 
 @case("create(5)", BU)
-def create_of_a_directory_for_writing_is_refused(trial: Trial) -> None:
+def create_of_a_directory_does_not_open_it_for_writing(trial: Trial) -> None:
     """A directory cannot be created open for writing: that is refused, or the directory is open for reading only."""
     s = trial.session()
     fid = s.reach(s.home)

@@ -210,7 +210,7 @@ def walk_dotdot_at_the_root_stays(trial: Trial) -> None:
 
 
 @case("walk(5)")
-def walk_of_an_empty_name_is_refused(trial: Trial) -> None:
+def walk_of_an_empty_name_leads_nowhere_else(trial: Trial) -> None:
     """An empty name is no name. In 9P2000 and 9P2000.u, whose clients send one, it may mean the directory itself."""
     s = trial.session()
     if trial.dialect is not Dialect.L and error_of(s.ask(Twalk(s.home, 50, [b""]))) is None:
