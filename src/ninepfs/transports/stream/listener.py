@@ -103,8 +103,8 @@ class Listener:
             raise ListenError(f"cannot listen on {address}: {reason(failure)}") from None
 
     def _open_unix(self, path: str) -> socket.socket:
-        sock = sockets.listen_unix(path)
-        self._unlink = path, os.stat(path).st_ino
+        sock, inode = sockets.listen_unix(path)
+        self._unlink = path, inode
         return sock
 
     def _resolved(self, address: ListenAddress) -> ListenAddress:

@@ -64,8 +64,8 @@ def listen_vsock(cid: int | None, port: int) -> socket.socket:
 # --- unix sockets
 
 
-def listen_unix(path: str) -> socket.socket:
-    """Listen on a unix socket; one that a server left behind is replaced.
+def listen_unix(path: str) -> tuple[socket.socket, int]:
+    """Listen on a unix socket; one that a server left behind is replaced. Returns also its inode number.
 
     Raises:
         ListenError: there is a file that is no socket.
@@ -88,10 +88,10 @@ def listen_unix(path: str) -> socket.socket:
                 os.unlink(path)
                 sock.bind(path)
             sock.listen(_BACKLOG)
+            return sock, os.stat(path).st_ino
     except BaseException:
         sock.close()
         raise
-    return sock
 
 
 def unlink(path: str, inode: int) -> None:
