@@ -249,6 +249,21 @@ def test_a_large_message_allocates_no_more_than_itself() -> None:
         del message
 
 
+def test_a_walk_takes_memory_by_its_length_however_many_came_before() -> None:
+    """What is remembered of earlier ones does not grow."""
+    messages = [pack(m.Twalk(0, 1, [b"%d" % number, b"name"]), 1) for number in range(3000)]
+    tracemalloc.start()
+    try:
+        for message in messages:
+            tracemalloc.reset_peak()
+            before, _ = tracemalloc.get_traced_memory()
+            unpack(message)
+            _, peak = tracemalloc.get_traced_memory()
+            assert peak - before < 2048
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize(
     "message",
     [

@@ -10,7 +10,6 @@ the fields, which the message's own length bounds.
 
 from __future__ import annotations
 
-import functools
 import struct
 from collections.abc import Callable
 from typing import Annotated, Any, NamedTuple, TypeAlias, cast, get_args, get_origin, get_type_hints
@@ -252,8 +251,11 @@ def _unpack_names(b: memoryview, o: int, end: int) -> tuple[list[bytes], int]:
     if count == 1 or len(rest) > _SHORT:
         names, size = _names_in(rest, count)
         return names, o + size
-    remembered, size = _remembered_names(rest, count)
-    return list(remembered), o + size
+    slot = hash(rest) & _SLOTS - 1
+    met = _met[slot]
+    if met is None or met[0] != rest or met[1] != count:
+        _met[slot] = met = (rest, count, *_names_in(rest, count))
+    return met[2].copy(), o + met[3]
 
 
 def _names_in(rest: bytes, count: int) -> tuple[list[bytes], int]:
@@ -281,13 +283,12 @@ def _names_in(rest: bytes, count: int) -> tuple[list[bytes], int]:
 _SHORT = 256
 """Bytes of names that are remembered."""
 
+_SLOTS = 1024
 
-@functools.lru_cache(1024)
-def _remembered_names(rest: bytes, count: int) -> tuple[tuple[bytes, ...], int]:
-    """The same. Clients walk the same ways again and again: five names take 0.6 microseconds in place of 1.3, and 1.7
-    when they are new."""
-    names, size = _names_in(rest, count)
-    return tuple(names), size
+_met: list[tuple[bytes, int, list[bytes], int] | None] = [None] * _SLOTS
+"""Clients walk the same ways again and again. Where names were met last: the rest of the message, how many names, the
+names, how many bytes they take. Finding five there takes 0.6 microseconds in place of 1.3, and 1.7 if they are not
+there. It never grows: what a message costs is bounded by its length."""
 
 
 def _pack_names(b: Any, o: int, names: list[bytes]) -> int:
