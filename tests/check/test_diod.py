@@ -21,6 +21,7 @@ SOMETIMES = {
     # who may enter the shared directory
     "attaches-of-two-users-share-a-session",
     "attached-users-own-what-they-create",
+    "attach-with-the-longest-names-does-no-harm",  # and which of the workers gets it: 3 of 972 times
     # timing
     "readdir-in-parallel-by-one-fid",
 }

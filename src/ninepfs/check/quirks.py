@@ -95,7 +95,8 @@ _DIOD = {
         CHOICE, "with the option -N it looks up no names, so that every user needs a number"
     ),
     **_each(
-        "attaches-of-two-users-share-a-session attached-users-own-what-they-create",
+        "attaches-of-two-users-share-a-session attached-users-own-what-they-create "
+        "attach-with-the-longest-names-does-no-harm",
         Quirk(FAULT, "after an attach that a user may not do, the worker goes on with that user's rights for others"),
     ),
     # --- names and ways out: fids are paths of the host, made by joining names unchecked
