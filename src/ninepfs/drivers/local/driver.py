@@ -250,8 +250,7 @@ class LocalDriver(Driver[Node, Handle]):
             handle.listing = Listing(handle.fd, node.ino if node.parent is None else None)
         elif flags & _TRUNC:
             fields = host.statx_fd(handle.fd)
-        others = [opened for opened in node.opened if opened() is not None] if node.opened else ()
-        node.opened = (ref(handle), *others)
+        node.opened = (ref(handle), *[opened for opened in node.opened if opened() is not None])
         return handle, _identity(fields)
 
     @staticmethod
