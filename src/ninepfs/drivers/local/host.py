@@ -77,8 +77,8 @@ MASK = ctypes.c_uint(_STATX_BASIC_AND_BTIME)
 
 
 class _Buffer(threading.local):
-    """Each thread's place for a struct statx: the memory, and its address as an argument. Together, since asking for
-    what belongs to a thread takes longer than anything else here but the system call."""
+    """Each thread's place for a struct statx: the memory, and its address as an argument. Together, so that a call asks
+    once for what belongs to its thread."""
 
     def __init__(self) -> None:
         memory = ctypes.create_string_buffer(256)
