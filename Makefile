@@ -4,7 +4,7 @@
 # make fuzz    let the engine look for faults: TARGET=session or decoder, for SECONDS=60 (docs/fuzzing.md)
 # make check   lint, format, types and the quick tests: what to run while working
 
-# The system's own Python first: distributions compile it with profiles, and requests take 5 to 20 % less processor time
+# The system's own Python first: distributions compile it with profiles, and requests take 4 to 17 % less processor time
 # than with one that pyenv has compiled (docs/benchmarks.md). PYTHON=… is another choice.
 PYTHON ?= /usr/bin/python3 python3
 DIR ?=
